@@ -1,0 +1,247 @@
+"""The rules of gossip, one function per topic: accept (return), ignore or reject (raise).
+
+Each rule takes what was seen, what the chain says, the bytes and the time, and returns the
+verified message. `seen` changes only after every check has passed. Who is blamed for a rejection
+is decided elsewhere, once (`p2p_node/net`). `docs/spec/gossip.md` is this file in words.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from protocols.envelopes import Verified, open_envelope
+from protocols.epochs import Timeline
+from protocols.errors import ForgedError, GossipIgnore, GossipReject
+from protocols.lanes import decode_scores
+from protocols.membership import EpochView, Member
+from protocols.messages import (
+    Announcement,
+    ChallengeAnnouncement,
+    ReportMessage,
+    Role,
+    compute_challenge_commitment,
+)
+from protocols.params import (
+    ANNOUNCEMENT_INTERVAL_MS,
+    ANNOUNCEMENT_LIFETIME_MS,
+    CLOCK_DISPARITY_MS,
+    PROTOCOL_VERSION,
+)
+from protocols.reports import Report, SignedReport, compute_report_digest
+from protocols.signing import recover_wallet
+from protocols.types import Digest, Epoch, NetworkId, NodeKey, Seat, Shard, TimeMs
+
+SEEN_ENTRIES = 16_384
+"""Entries kept per kind of message: 16 seats × 391 shards (100,000 providers) × 2 epochs."""
+
+
+def announce_topic(network: NetworkId) -> str:
+    """Topic of announcements."""
+    return f"{_prefix(network)}/announce"
+
+
+def challenges_topic(network: NetworkId) -> str:
+    """Topic of challenge announcements."""
+    return f"{_prefix(network)}/challenges"
+
+
+def reports_topic(network: NetworkId, shard: Shard) -> str:
+    """Topic of the reports on one shard."""
+    return f"{_prefix(network)}/reports/{shard}"
+
+
+def job_protocol(network: NetworkId) -> str:
+    """Stream protocol of job, commitment and openings."""
+    return f"{_prefix(network)}/job"
+
+
+def reports_protocol(network: NetworkId) -> str:
+    """Stream protocol for asking a peer for reports."""
+    return f"{_prefix(network)}/ask-reports"
+
+
+def _prefix(network: NetworkId) -> str:
+    return f"/kaisar/{network.hex()[:16]}/{PROTOCOL_VERSION}"
+
+
+class Seen:
+    """What has been accepted, by key, bounded: the oldest entries are forgotten first."""
+
+    def __init__(self, limit: int = SEEN_ENTRIES) -> None:
+        self._limit = limit
+        self._entries: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+
+    def get(self, *key: object) -> bytes | None:
+        """Return what was accepted under `key`, if it is still remembered."""
+        return self._entries.get(key)
+
+    def add(self, value: bytes, *key: object) -> None:
+        """Remember `value` under `key`."""
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._limit:
+            self._entries.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+@dataclass(slots=True)
+class GossipMemory:
+    """Everything that the rules remember, one bounded `Seen` per kind."""
+
+    announcements: Seen = field(default_factory=Seen)
+    challenges: Seen = field(default_factory=Seen)
+    reports: Seen = field(default_factory=Seen)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """What a node knows of its network: calendar, report domain and the epochs it has read."""
+
+    network: NetworkId
+    domain: Digest
+    timeline: Timeline
+    epochs: Mapping[Epoch, EpochView]
+
+    def members_of(self, key: NodeKey) -> list[tuple[Role, Member]]:
+        """Find the registrations of a node key in the newest epoch known."""
+        if not self.epochs:
+            return []
+        newest = self.epochs[max(self.epochs)]
+        sides = ((Role.PROVIDER, newest.providers), (Role.CHECKER, newest.checkers))
+        return [
+            (role, member)
+            for role, members in sides
+            for member in members.values()
+            if member.node_key == key
+        ]
+
+
+def validate_announcement_gossip(
+    memory: GossipMemory, view: NetworkView, data: bytes, now: TimeMs
+) -> Verified[Announcement]:
+    """Judge an announcement: from a registered node, about itself, newer than the last."""
+    verified = open_envelope(data, Announcement, view.network)
+    message, signer = verified.message, verified.signer
+    if message.time > now + CLOCK_DISPARITY_MS:
+        raise GossipIgnore("from the future")
+    if message.time + ANNOUNCEMENT_LIFETIME_MS < now:
+        raise GossipIgnore("stale")
+    registrations = view.members_of(signer)
+    if not registrations:
+        raise GossipIgnore("unknown signer")
+    if all(
+        (message.role, message.wallet) != (role, member.wallet) for role, member in registrations
+    ):
+        raise GossipReject("not as registered")
+    last = memory.announcements.get(signer, message.role)
+    if last is not None:
+        last_time = int.from_bytes(last, "big")
+        if message.time <= last_time:
+            raise GossipIgnore("seen before")
+        if message.time < last_time + ANNOUNCEMENT_INTERVAL_MS:
+            raise GossipIgnore("too frequent")
+    memory.announcements.add(message.time.to_bytes(8, "big"), signer, message.role)
+    return verified
+
+
+def validate_challenge_gossip(
+    memory: GossipMemory, view: NetworkView, data: bytes, now: TimeMs
+) -> Verified[ChallengeAnnouncement]:
+    """Judge a challenge announcement: by the holder of the seat, within its slot, once."""
+    verified = open_envelope(data, ChallengeAnnouncement, view.network)
+    message = verified.message
+    epoch_view = _known_epoch(view, message.epoch, now)
+    if now + CLOCK_DISPARITY_MS < view.timeline.slot_start(message.epoch, message.seat):
+        raise GossipIgnore("too early")
+    if now > view.timeline.slot_end(message.epoch, message.seat) + CLOCK_DISPARITY_MS:
+        raise GossipIgnore("too late")
+    _require_seat(
+        epoch_view, message.shard, message.seat, message.checker, verified.signer
+    )
+    _require_first(memory.challenges, verified.body, message.epoch, message.shard, message.seat)
+    memory.challenges.add(verified.body, message.epoch, message.shard, message.seat)
+    return verified
+
+
+def validate_report_gossip(
+    memory: GossipMemory, view: NetworkView, data: bytes, now: TimeMs
+) -> Verified[ReportMessage]:
+    """Judge a report: by the holder of the seat, after the check phase, signed by its wallet.
+
+    The secret must be the one committed to where the challenge announcement was seen. A second,
+    different report of the same seat is not passed on.
+    """
+    verified = open_envelope(data, ReportMessage, view.network)
+    message = verified.message
+    epoch_view = _known_epoch(view, message.epoch, now)
+    if now + CLOCK_DISPARITY_MS < view.timeline.reveal_start(message.epoch):
+        raise GossipIgnore("too early")
+    if now > view.timeline.bundle_end(message.epoch):
+        raise GossipIgnore("too late")
+    checker = _require_seat(
+        epoch_view, message.shard, message.seat, message.checker, verified.signer
+    )
+    _require_first(memory.reports, verified.body, message.epoch, message.shard, message.seat)
+    report = read_report(message).report
+    lanes = epoch_view.lanes_of(message.shard)
+    if any(report.scores[lanes:]) or (report.online | report.fraud) >> lanes:
+        raise GossipReject("empty lane reported")
+    if recover_wallet(compute_report_digest(view.domain, report), message.wallet_signature) != (
+        checker.wallet
+    ):
+        raise ForgedError("unexpected wallet")
+    challenge = memory.challenges.get(message.epoch, message.shard, message.seat)
+    if challenge is not None:
+        committed = ChallengeAnnouncement.decode(challenge).commitment
+        if compute_challenge_commitment(message.secret) != committed:
+            raise GossipReject("wrong secret")
+    memory.reports.add(verified.body, message.epoch, message.shard, message.seat)
+    return verified
+
+
+def read_report(message: ReportMessage) -> SignedReport:
+    """Unpack a report message; MalformedError for a score above 15 bits."""
+    return SignedReport(
+        seat=message.seat,
+        report=Report(
+            epoch=message.epoch,
+            shard=message.shard,
+            scores=decode_scores(message.scores),
+            online=int.from_bytes(message.online, "big"),
+            fraud=int.from_bytes(message.fraud, "big"),
+            evidence=message.evidence,
+        ),
+        signature=message.wallet_signature,
+    )
+
+
+def _known_epoch(view: NetworkView, epoch: Epoch, now: TimeMs) -> EpochView:
+    """Return the view of an epoch that can still matter: this one, or the one in its grace."""
+    if view.timeline.start_of(epoch) > now + CLOCK_DISPARITY_MS:
+        raise GossipIgnore("future epoch")
+    if view.timeline.bundle_end(epoch) < now:
+        raise GossipIgnore("past epoch")
+    if epoch not in view.epochs:
+        raise GossipIgnore("epoch not read yet")
+    return view.epochs[epoch]
+
+
+def _require_seat(
+    epoch_view: EpochView, shard: Shard, seat: Seat, checker: int, signer: NodeKey
+) -> Member:
+    if shard >= epoch_view.shards:
+        raise GossipReject("no such shard")
+    member = epoch_view.seated(shard, seat)
+    if member is None or member.index != checker or member.node_key != signer:
+        raise GossipReject("not in committee")
+    return member
+
+
+def _require_first(seen: Seen, body: bytes, epoch: Epoch, shard: Shard, seat: Seat) -> None:
+    first = seen.get(epoch, shard, seat)
+    if first == body:
+        raise GossipIgnore("seen before")
+    if first is not None:
+        raise GossipIgnore("equivocation")

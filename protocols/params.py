@@ -1,0 +1,234 @@
+"""Every number of the protocol, with its reason.
+
+A preset is a complete set: `mainnet` (peaq), `testnet` (agung) and `minimal` (one machine).
+Amounts are in the token's smallest unit (10^-18), times in milliseconds unless the name says
+otherwise. Whatever two machines must agree on is an integer.
+"""
+
+from dataclasses import dataclass, replace
+
+from protocols.compute import Shape
+from protocols.errors import LocalError
+
+PROTOCOL_VERSION = 1
+"""Version of messages, topics and stream names; a change of any signed byte raises it."""
+
+LANES = 256
+"""Providers in a shard. One report covers a shard, so gossip grows with checkers only; at 256 a
+lane's share of the fixed costs of a bundle is small and the calldata still far below peaq's
+limit of some 14.7M gas per transaction (facts: chain.md §7)."""
+
+MAX_SCORE = 0x7FFF
+"""Scores have 15 bits: bit 16 of a lane is the borrow bit that lets the contract compare sixteen
+lanes with one subtraction."""
+
+MAX_SEATS = 16
+"""Deviations of a committee fit one storage word (16 seats × 16 bits)."""
+
+OPENINGS = 64
+"""Rows opened per job. A provider that skipped a share ε of the rows survives with
+(1 − ε)^64: 0.12 % at ε = 10 %, 3.8 % at ε = 5 % (facts: popw.md (e))."""
+
+CLOCK_DISPARITY_MS = 500
+"""How far two honest clocks may differ in gossip rules; the value Ethereum's gossip uses."""
+
+ANNOUNCEMENT_LIFETIME_MS = 600_000
+"""An address older than ten minutes is not worth dialling; nodes announce five times as often."""
+
+ANNOUNCEMENT_INTERVAL_MS = 2_000
+"""Announcements of one node closer together than this are ignored; a restart stays above it."""
+
+TOKEN = 10**18
+"""Smallest units in one KAI."""
+
+REFERENCE_RATE = 1_979_000_000_000_000
+"""Dense int8 operations per second of an H100 SXM by its data sheet: the card that Kaisar's own
+table gives 10 points."""
+
+EMISSION_PER_SECOND = 5 * TOKEN // 4
+"""Kaisar's first emission step is 15 KAI per 12-second block = 1.25 KAI/s. Written per second,
+because peaq's blocks take about 7 s (facts: kaisar.md)."""
+
+CHECKER_SHARE_PERCENT = 20
+"""Kaisar's checker pool is 20 % of the supply."""
+
+WEIGHTS = {"bandwidth": 2, "cpu": 1, "gpu": 3, "disk": 1, "memory": 1}
+"""Kaisar's Wa … We (facts: kaisar.md, Worker_Score)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One complete set of numbers for a deployment.
+
+    The phases of an epoch follow one another without gaps: draw, check, reveal, bundle; the last
+    one lasts to the end of the epoch, and bundles are taken for `grace_seconds` beyond it.
+    """
+
+    name: str
+    epoch_seconds: int
+    draw_ms: int
+    """Time for every node to see the epoch's first block and read seed and membership."""
+    check_ms: int
+    """Time for the lockstep slots, one per seat."""
+    reveal_ms: int
+    """Time to publish reports and for gossip to carry them everywhere."""
+    grace_seconds: int
+    """How long after its epoch a bundle is still accepted: room for every rank to try."""
+    seats: int
+    """Committee size k."""
+    shape: Shape
+    """Size of one round of the compute proof."""
+    window_ms: int
+    """T: how long a provider repeats rounds."""
+    commitment_slack_ms: int
+    """Beyond T, how long the checker waits for the commitment: round trip and last round."""
+    opening_ms: int
+    """Deadline for the openings. Short, so that skipped rows cannot be computed after the fact
+    by much; long enough for 64 rows to be computed again and sent."""
+    reference_rate: int
+    """Operations per second that earn ten points of the gpu term."""
+    tolerance_shift: int
+    """A report's lane deviates when it is off by more than median / 2^shift."""
+    rank_delay_ms: int
+    """Δ: rank r of a committee waits r·Δ before it sends the bundle itself. At least four blocks,
+    so that the rank before can be seen in a block."""
+    ring_epochs: int
+    """Epochs whose scores stay on the chain: the window for claims."""
+    unstake_delay_seconds: int
+    min_provider_stake: int
+    min_checker_stake: int
+    max_stake: int
+    """Stake at which the stake factor reaches its maximum of 2."""
+    provider_pool: int
+    """Emission to providers per epoch."""
+    checker_pool: int
+    """Emission to checkers per epoch."""
+
+    @property
+    def epoch_ms(self) -> int:
+        """Length of an epoch."""
+        return self.epoch_seconds * 1000
+
+    @property
+    def bundle_ms(self) -> int:
+        """What the other phases leave of the epoch for bundles."""
+        return self.epoch_ms - self.draw_ms - self.check_ms - self.reveal_ms
+
+    @property
+    def slot_ms(self) -> int:
+        """Length of one lockstep slot."""
+        return self.check_ms // self.seats
+
+    @property
+    def quorum(self) -> int:
+        """Reports that a bundle needs: ⌈2k/3⌉, fixed, however few checkers are active."""
+        return -(-2 * self.seats // 3)
+
+    @property
+    def job_ms(self) -> int:
+        """Longest time that one job takes within its slot."""
+        return self.window_ms + self.commitment_slack_ms + self.opening_ms
+
+
+def _pools(epoch_seconds: int) -> dict[str, int]:
+    emission = EMISSION_PER_SECOND * epoch_seconds
+    checkers = emission * CHECKER_SHARE_PERCENT // 100
+    return {"provider_pool": emission - checkers, "checker_pool": checkers}
+
+
+MAINNET = Preset(
+    name="mainnet",
+    # An hour: at 100,000 providers all bundles together take 0.05 % of a day's gas on peaq.
+    epoch_seconds=3600,
+    draw_ms=60_000,
+    check_ms=2_700_000,
+    reveal_ms=120_000,
+    grace_seconds=600,
+    # With 20 % bad checkers of 100, a majority of 11 seats is bad with probability 0.75–1.2 %.
+    seats=11,
+    # 69 Gop a round, 16 MiB resident B: below a second on one CPU core, so that the slowest
+    # machine still finishes rounds within the window.
+    shape=Shape(m=2048, k=8192, n=2048),
+    # GPU clocks settle within three seconds (facts: popw.md (e)).
+    window_ms=3000,
+    commitment_slack_ms=3000,
+    opening_ms=5000,
+    reference_rate=REFERENCE_RATE,
+    tolerance_shift=2,
+    rank_delay_ms=28_000,
+    ring_epochs=168,
+    unstake_delay_seconds=14 * 86_400,
+    min_provider_stake=100 * TOKEN,
+    min_checker_stake=1000 * TOKEN,
+    max_stake=10_000 * TOKEN,
+    **_pools(3600),
+)
+
+TESTNET = replace(
+    MAINNET,
+    name="testnet",
+    epoch_seconds=300,
+    draw_ms=20_000,
+    check_ms=165_000,
+    reveal_ms=25_000,
+    grace_seconds=60,
+    # agung is tried from ordinary computers: ten points for 10 Top/s keeps their scores visible.
+    reference_rate=10_000_000_000_000,
+    unstake_delay_seconds=3600,
+    **_pools(300),
+)
+
+MINIMAL = replace(
+    MAINNET,
+    name="minimal",
+    epoch_seconds=20,
+    draw_ms=2_000,
+    check_ms=10_000,
+    reveal_ms=2_500,
+    grace_seconds=5,
+    seats=4,
+    # 1.07 Gop a round: about 10 ms on a free core, and still tens of rounds in the window when a
+    # dozen processes share two of them.
+    shape=Shape(m=512, k=1024, n=1024),
+    window_ms=700,
+    commitment_slack_ms=600,
+    opening_ms=600,
+    # Ten points for 100 Gop/s, about one free core of the machines this was written on.
+    reference_rate=100_000_000_000,
+    # A busy laptop shares its cores unevenly between processes: half of the median is normal.
+    tolerance_shift=1,
+    # Two and a half of the devchain's one-second blocks.
+    rank_delay_ms=2_500,
+    ring_epochs=64,
+    unstake_delay_seconds=60,
+    **_pools(20),
+)
+
+PRESETS = {preset.name: preset for preset in (MAINNET, TESTNET, MINIMAL)}
+
+
+def get_preset(name: str) -> Preset:
+    """Look up a preset; LocalError names the ones there are."""
+    try:
+        return PRESETS[name]
+    except KeyError:
+        known = ", ".join(sorted(PRESETS))
+        raise LocalError(f"preset: found {name!r}, expected one of {known}") from None
+
+
+def resize_committee(preset: Preset, checkers: int) -> Preset:
+    """Seat everyone in a small network: the preset with max(seats, checkers) seats, at most 11.
+
+    Slots shrink with it, and so do the times of a job, which must fit its slot.
+    """
+    seats = min(MAINNET.seats, max(preset.seats, checkers))
+    slot = preset.check_ms // seats
+    if slot >= preset.job_ms:
+        return replace(preset, seats=seats)
+    return replace(
+        preset,
+        seats=seats,
+        window_ms=preset.window_ms * slot // preset.job_ms,
+        commitment_slack_ms=preset.commitment_slack_ms * slot // preset.job_ms,
+        opening_ms=preset.opening_ms * slot // preset.job_ms,
+    )
