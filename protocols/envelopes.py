@@ -46,9 +46,7 @@ def seal(key: SigningKey, network: NetworkId, message: Message) -> bytes:
     """Sign `message` and wrap it for sending."""
     body = message.encode()
     signature = sign_node_message(key, _domain(message.KIND), network, body)
-    return encode(
-        [PROTOCOL_VERSION, message.KIND, network, bytes(key.verify_key), body, signature]
-    )
+    return encode([PROTOCOL_VERSION, message.KIND, network, bytes(key.verify_key), body, signature])
 
 
 def decode_envelope(data: bytes, max_bytes: int, network: NetworkId) -> Envelope:

@@ -157,9 +157,7 @@ def validate_challenge_gossip(
         raise GossipIgnore("too early")
     if now > view.timeline.slot_end(message.epoch, message.seat) + CLOCK_DISPARITY_MS:
         raise GossipIgnore("too late")
-    _require_seat(
-        epoch_view, message.shard, message.seat, message.checker, verified.signer
-    )
+    _require_seat(epoch_view, message.shard, message.seat, message.checker, verified.signer)
     _require_first(memory.challenges, verified.body, message.epoch, message.shard, message.seat)
     memory.challenges.add(verified.body, message.epoch, message.shard, message.seat)
     return verified

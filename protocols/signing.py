@@ -26,9 +26,7 @@ def compute_network_id(chain_id: int, consensus: Wallet) -> NetworkId:
     return NetworkId(keccak256(b"kaisar/network/1", chain_id.to_bytes(32, "big"), consensus))
 
 
-def sign_node_message(
-    key: SigningKey, domain: bytes, network: NetworkId, message: bytes
-) -> bytes:
+def sign_node_message(key: SigningKey, domain: bytes, network: NetworkId, message: bytes) -> bytes:
     """Sign `message` (the exact bytes sent) for `domain` and `network`; 64 bytes."""
     return key.sign(domain + network + message).signature
 
