@@ -1,0 +1,135 @@
+"""Compiles the contracts into the artefacts that are checked in, so that running a node needs no Vyper.
+
+``python -m chain.compile`` rewrites ``chain/artefacts/<Name>.json``; with ``--check`` it writes nothing and
+exits with status 1 if an artefact is missing, stale or left over. The compiler version is the one that the
+sources' pragma names; Vyper refuses any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+CONTRACTS_DIR = Path(__file__).parent / "contracts"
+ARTEFACTS_DIR = Path(__file__).parent / "artefacts"
+
+DEPLOYED = ("Token", "Registry", "Beacon", "Consensus", "Rewards")
+"""Contracts that get an address, in the order in which they are deployed."""
+
+EVM_VERSION = "london"
+"""What peaq's documentation says to pin (facts of 2026-10); every source repeats it in a pragma."""
+
+MAX_DEPLOYED_BYTES = 12_000
+"""Bound on deployed code. peaq charges proof size, so a contract's whole code weighs on every call to it:
+24 KB would cost at least 98k gas per transaction."""
+
+FORBIDDEN_OPCODES: Mapping[int, str] = {0x5C: "TLOAD", 0x5D: "TSTORE", 0x5E: "MCOPY", 0x5F: "PUSH0"}
+"""Opcodes that came after london."""
+
+_PUSH1, _PUSH32 = 0x60, 0x7F
+
+
+def opcodes(code: bytes) -> Iterable[int]:
+    """Yields the opcode bytes of EVM ``code``, stepping over the data of PUSH instructions."""
+    position = 0
+    while position < len(code):
+        opcode = code[position]
+        yield opcode
+        position += 1 + (opcode - _PUSH1 + 1 if _PUSH1 <= opcode <= _PUSH32 else 0)
+
+
+def compile_contract(name: str) -> dict[str, object]:
+    """Compiles ``contracts/<name>.vy`` and returns its artefact.
+
+    Keys: ``name``, ``compiler``, ``evm_version``, ``deployed_size`` (bytes of code at the address, immutables
+    included), ``abi``, ``bytecode`` (creation code, 0x-prefixed hex, without constructor arguments).
+    """
+    # Imported here: with the artefacts in place nothing but this function needs the compiler.
+    from vyper import __version__
+    from vyper.compiler import compile_from_file_input
+    from vyper.compiler.input_bundle import FilesystemInputBundle
+
+    # The contracts' own folder is the whole search path, and no metadata is appended to the code: the
+    # output depends on nothing but the sources and the compiler.
+    bundle = FilesystemInputBundle([CONTRACTS_DIR])
+    output = compile_from_file_input(
+        bundle.load_file(f"{name}.vy"),
+        input_bundle=bundle,
+        output_formats=["abi", "bytecode", "bytecode_runtime", "layout"],
+        no_bytecode_metadata=True,
+    )
+    return {
+        "name": name,
+        "compiler": f"vyper {__version__}",
+        "evm_version": EVM_VERSION,
+        "deployed_size": _hex_bytes(output["bytecode_runtime"]) + _immutable_bytes(output["layout"]),
+        "abi": output["abi"],
+        "bytecode": output["bytecode"],
+    }
+
+
+def artefact_path(name: str) -> Path:
+    """Where the artefact of contract ``name`` is checked in."""
+    return ARTEFACTS_DIR / f"{name}.json"
+
+
+def stale_artefacts() -> list[str]:
+    """Names of files in the artefacts' folder that differ from what the sources compile to."""
+    expected = {artefact_path(name): _render(compile_contract(name)) for name in DEPLOYED}
+    found = {path: path.read_text("utf-8") for path in ARTEFACTS_DIR.glob("*.json")}
+    return sorted(
+        path.name for path in expected.keys() | found.keys() if expected.get(path) != found.get(path)
+    )
+
+
+def write_artefacts() -> list[dict[str, object]]:
+    """Compiles every contract, rewrites its artefact and returns them."""
+    ARTEFACTS_DIR.mkdir(exist_ok=True)
+    artefacts = [compile_contract(name) for name in DEPLOYED]
+    for artefact in artefacts:
+        artefact_path(str(artefact["name"])).write_text(_render(artefact), "utf-8")
+    return artefacts
+
+
+def _render(artefact: Mapping[str, object]) -> str:
+    return json.dumps(artefact, indent=1) + "\n"
+
+
+def _hex_bytes(code: str) -> int:
+    return len(bytes.fromhex(code.removeprefix("0x")))
+
+
+def _immutable_bytes(layout: Mapping[str, Any]) -> int:
+    """Bytes of immutables, which Vyper appends to the code when it deploys."""
+    sections = [layout.get("code_layout", {})]
+    total = 0
+    while sections:
+        for entry in sections.pop().values():
+            if "length" in entry:
+                total += entry["length"]
+            else:  # the immutables of an imported module
+                sections.append(entry)
+    return total
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m chain.compile", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail on stale artefacts")
+    options = parser.parse_args(arguments)
+    if options.check:
+        stale = stale_artefacts()
+        for name in stale:
+            print(f"stale artefact: {name}; run python -m chain.compile", file=sys.stderr)
+        return 1 if stale else 0
+    for artefact in write_artefacts():
+        print(f"{artefact['name']:<10} {artefact['deployed_size']:>6} bytes deployed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+#pragma version 0.4.3
+#pragma evm-version london
+"""
+@title Beacon of epoch seeds
+@license Apache-2.0
+@notice The seed of an epoch decides its committees. It comes from secrets that checkers committed to in
+        an earlier epoch and revealed in the one before, each mixed with the hash of the block before
+        its own: nobody knows a seed before its epoch starts, and prevrandao (always 0 on peaq) plays
+        no part.
+
+        Each contribution does accumulator = keccak256(accumulator, secret, blockhash(number - 1)).
+        The first interaction of an epoch freezes seed(e) = keccak256(accumulator, uint256(e)); what is
+        contributed during e only reaches seed(e + 1).
+
+        A checker can only choose to reveal or not, and whoever withholds in an epoch forfeits its
+        checker reward of that epoch (Rewards asks `contributed`). The last one to reveal has that one
+        bit of influence per epoch, at that price.
+"""
+
+from . import slots
+from .interfaces import IBeacon
+from .interfaces import IRegistry
+
+implements: IBeacon
+
+event Committed:
+    epoch: indexed(uint256)
+    checker_index: indexed(uint256)
+    commitment: bytes32
+
+event Contributed:
+    epoch: indexed(uint256)
+    checker_index: indexed(uint256)
+    secret: bytes32
+    next_commitment: bytes32
+
+event SeedFrozen:
+    epoch: indexed(uint256)
+    seed: bytes32
+
+# A checker's record beside its commitment, one word: bits 0..31 the epoch in which the commitment was
+# stored, bit 32 + d whether it contributed d epochs before that one. So 224 epochs of history fit.
+HISTORY_EPOCHS: constant(uint256) = 224
+_EPOCH_MASK: constant(uint256) = 2**32 - 1
+
+registry: public(immutable(address))
+
+accumulator: public(bytes32)
+frozen_epoch: public(uint256)  # the last epoch whose seed is stored
+_seeds: bytes32[2]  # of the epochs frozen_epoch and frozen_epoch - 1, at epoch % 2
+_commitments: HashMap[uint256, bytes32]  # checker index -> commitment
+_histories: HashMap[uint256, uint256]  # checker index -> record
+
+
+@deploy
+def __init__(registry_: address):
+    """
+    @notice Starts the accumulator from this chain, this contract and the last block.
+    @param registry_ The Registry whose checkers contribute.
+    """
+    assert registry_.is_contract, "beacon: registry is not a contract"
+    registry = registry_
+    start: bytes32 = keccak256(abi_encode(chain.id, self, blockhash(block.number - 1)))
+    self.accumulator = start
+    # Epoch 0 counts as frozen: seeds of later epochs follow from the accumulator until somebody contributes.
+    self._seeds[0] = keccak256(abi_encode(start, empty(uint256)))
+    log SeedFrozen(epoch=0, seed=self._seeds[0])
+
+
+@external
+def commit(checker_index: uint256, commitment: bytes32):
+    """
+    @notice Stores the caller's commitment: its first, or one replacing a lost secret. It can be opened
+            from the next epoch on, so replacing one skips this epoch's contribution and its reward.
+    @param checker_index The caller's checker index. It need not be active yet, but must not have left.
+    @param commitment keccak256 of a 32-byte secret; not zero.
+    """
+    epoch: uint256 = self._freeze()
+    word: uint256 = self._own_word(checker_index)
+    assert epoch < slots._exit_epoch(word), "beacon: checker has left"
+    self._store(checker_index, epoch, self._aged(self._histories[checker_index], epoch), commitment)
+    log Committed(epoch=epoch, checker_index=checker_index, commitment=commitment)
+
+
+@external
+def contribute(checker_index: uint256, secret: bytes32, next_commitment: bytes32):
+    """
+    @notice Opens the commitment made in an earlier epoch and makes the next. At most once per epoch,
+            because the new commitment is of this epoch and cannot be opened in it.
+    @param checker_index The caller's checker index; it must be active in the current epoch.
+    @param secret What keccak256 turns into the stored commitment.
+    @param next_commitment keccak256 of the next 32-byte secret; not zero.
+    """
+    epoch: uint256 = self._freeze()
+    assert slots._is_active(self._own_word(checker_index), epoch), "beacon: checker is not active"
+    history: uint256 = self._histories[checker_index]
+    assert keccak256(secret) == self._commitments[checker_index], "beacon: secret does not match"
+    assert history & _EPOCH_MASK < epoch, "beacon: commitment is of this epoch"
+
+    self.accumulator = keccak256(
+        abi_encode(self.accumulator, secret, blockhash(unsafe_sub(block.number, 1)))
+    )
+    self._store(checker_index, epoch, self._aged(history, epoch) | (1 << 32), next_commitment)
+    log Contributed(
+        epoch=epoch, checker_index=checker_index, secret=secret, next_commitment=next_commitment
+    )
+
+
+@external
+@view
+def seed(epoch: uint256) -> bytes32:
+    """
+    @notice The seed of the current or the previous epoch; reverts for any other.
+    """
+    current: uint256 = staticcall IRegistry(registry).current_epoch()
+    assert epoch <= current and current <= epoch + 1, "beacon: no seed for this epoch"
+    if epoch > self.frozen_epoch:
+        # Nobody has touched the contract since: the accumulator is still the one of the epoch's start.
+        return keccak256(abi_encode(self.accumulator, epoch))
+    # Here epoch is frozen_epoch or the one before, because frozen_epoch never exceeds the current epoch.
+    return self._seeds[epoch % 2]
+
+
+@external
+@view
+def contributed(epoch: uint256, checker_index: uint256) -> bool:
+    """
+    @notice Whether the checker slot contributed in `epoch`. Remembered for the 224 epochs up to its
+            latest commitment; False beyond.
+    """
+    history: uint256 = self._histories[checker_index]
+    last: uint256 = history & _EPOCH_MASK
+    if epoch > last or last - epoch >= HISTORY_EPOCHS:
+        return False
+    return (history >> (32 + last - epoch)) & 1 == 1
+
+
+@external
+@view
+def commitment(checker_index: uint256) -> (bytes32, uint256):
+    """
+    @notice The slot's commitment (zero if it never made one) and the epoch in which it was stored.
+    """
+    return self._commitments[checker_index], self._histories[checker_index] & _EPOCH_MASK
+
+
+@internal
+@view
+def _own_word(checker_index: uint256) -> uint256:
+    word: uint256 = staticcall IRegistry(registry).checker_word(checker_index)
+    assert slots._wallet(word) == msg.sender, "beacon: caller is not the checker"
+    return word
+
+
+@internal
+def _freeze() -> uint256:
+    """
+    @notice Fixes the current epoch's seed, once, before anything of this epoch reaches the accumulator.
+    @return uint256 The current epoch.
+    """
+    current: uint256 = staticcall IRegistry(registry).current_epoch()
+    frozen: uint256 = self.frozen_epoch
+    if current > frozen:
+        if current > frozen + 1:
+            # Bundles of the epoch before are still accepted in the grace period and need its seed.
+            self._seeds[(current - 1) % 2] = keccak256(abi_encode(self.accumulator, current - 1))
+        seed_: bytes32 = keccak256(abi_encode(self.accumulator, current))
+        self._seeds[current % 2] = seed_
+        self.frozen_epoch = current
+        log SeedFrozen(epoch=current, seed=seed_)
+    return current
+
+
+@internal
+@pure
+def _aged(history: uint256, epoch: uint256) -> uint256:
+    """
+    @notice The contributions in `history` as seen from `epoch`, epoch field replaced.
+    @dev Shifting a 224-bit field left drops what is older than 224 epochs.
+    """
+    age: uint256 = epoch - (history & _EPOCH_MASK)
+    return (((history >> 32) << age) << 32) | epoch
+
+
+@internal
+def _store(checker_index: uint256, epoch: uint256, history: uint256, commitment_: bytes32):
+    assert commitment_ != empty(bytes32), "beacon: commitment is zero"
+    self._commitments[checker_index] = commitment_
+    self._histories[checker_index] = history

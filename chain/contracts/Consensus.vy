@@ -1,0 +1,595 @@
+#pragma version 0.4.3
+#pragma evm-version london
+"""
+@title Consensus on the scores of a shard
+@license Apache-2.0
+@notice A committee of checkers is drawn for each epoch and shard of 256 providers (committee.vy). Each
+        member signs one report: 256 scores, which providers were online, which committed fraud, and a
+        root over its evidence. Anybody may bundle at least a quorum of them and submit them here with
+        the claimed medians. The contract checks that every seat is held by the signer and that every
+        claimed value is the low median of its lane, sixteen lanes at a time (lanes.vy), and takes
+        from the same words each reporter's deviations, the majority of the two bitmaps and the totals
+        that Rewards divides by. The first valid bundle of an epoch and shard is final.
+
+        Fraud: a provider marked by more than half of the reports has its score stored as 0 and left out
+        of the total. Medians are checked, and deviations counted, on the scores as reported. Clearing
+        the lanes before they are stored costs nothing when nobody is marked, and every reader of the
+        ring (Rewards, auditors) sees the score that counts.
+
+        Deviation of a lane, with score x and median m: half x lies further from half m than
+        m >> (1 + tolerance_shift). Weight of a report: lanes - deviations, but 0 when more than half of
+        the lanes deviate; lanes is the number of the shard's provider slots allocated before the epoch.
+@dev State is a ring of `ring_epochs`: in steady state every write goes to a word that was written before
+     (5,000 gas instead of 22,100).
+"""
+
+from . import committee as draw
+from . import lanes
+from . import slots
+from .interfaces import IBeacon
+from .interfaces import IConsensus
+from .interfaces import IRegistry
+
+implements: IConsensus
+
+event BundleAccepted:
+    epoch: indexed(uint256)
+    shard: indexed(uint256)
+    sender: indexed(address)
+    reported: uint256  # bit j: seat j reported
+    deviations: uint256  # 9 bits per seat j, at bit 9 * j
+    checkers: uint256  # 16 bits per seat j, at bit 16 * j: the checker index of a seat that reported
+    online: uint256  # majority bitmap
+    fraud: uint256  # majority bitmap
+    total: uint256  # sum of the shard's scores, fraud counted as 0
+
+# A member's report as it is submitted. The fields are whole words: they cost less to decode than
+# narrow types, whose bounds are checked one by one.
+struct Report:
+    seat: uint256
+    scores: uint256[16]
+    online: uint256
+    fraud: uint256
+    evidence: bytes32
+    r: bytes32
+    vs: uint256  # EIP-2098: s, with v - 27 in the top bit; a word less of calldata
+
+# What a bundle leaves in the ring, unpacked for readers.
+struct Bundle:
+    reported: uint256
+    deviations: uint256
+    lanes: uint256
+    online: uint256
+    fraud: uint256
+    checkers: uint256
+
+# The same as stored.
+struct Stored:
+    scores: uint256[16]
+    online: uint256
+    fraud: uint256
+    # bits 0..143 deviations, 144..159 reported, 160..175 lanes, 176..207 epoch
+    meta: uint256
+    checkers: uint256
+
+# Seats of the largest committee: what `reported`, `checkers` and the calldata are laid out for.
+MAX_SEATS: constant(uint256) = 16
+SHARD_LANES: constant(uint256) = 256
+
+# Beacon remembers contributions for 224 epochs; claims must not outlive that.
+MAX_RING: constant(uint256) = 224
+
+# Half the order of secp256k1. A larger s is the mirror image of a valid signature (EIP-2).
+HALF_ORDER: constant(uint256) = (
+    57_896_044_618_658_097_711_785_492_504_343_953_926_418_782_139_537_452_191_302_581_570_759_080_747_168
+)
+
+_DEVIATIONS_MASK: constant(uint256) = 2**144 - 1
+_REPORTED_SHIFT: constant(uint256) = 144
+_LANES_SHIFT: constant(uint256) = 160
+_EPOCH_SHIFT: constant(uint256) = 176
+_MASK_16: constant(uint256) = 2**16 - 1
+_S_MASK: constant(uint256) = 2**255 - 1
+
+# An epoch's totals in one word: bits 0..95 providers, 96..223 checkers, 224..255 epoch. The sums stay
+# below 2**47 (2**32 scores) and 2**76 (2**32 units, weight 2**8, 2**4 seats, 2**24 shards).
+_PROVIDER_TOTAL_MASK: constant(uint256) = 2**96 - 1
+_CHECKER_TOTAL_MASK: constant(uint256) = 2**128 - 1
+_CHECKER_TOTAL_SHIFT: constant(uint256) = 96
+_TOTALS_EPOCH_SHIFT: constant(uint256) = 224
+
+NAME: constant(String[6]) = "Kaisar"
+VERSION: constant(String[1]) = "1"
+DOMAIN_TYPEHASH: constant(bytes32) = keccak256(
+    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+)
+REPORT_TYPEHASH: constant(bytes32) = keccak256(
+    "Report(uint32 epoch,uint32 shard,uint256 online,uint256 fraud,bytes32 scores,bytes32 evidence)"
+)
+
+registry: public(immutable(address))
+beacon: public(immutable(address))
+seats: public(immutable(uint256))
+quorum: public(immutable(uint256))
+grace_seconds: public(immutable(uint256))
+tolerance_shift: public(immutable(uint256))
+ring_epochs: public(immutable(uint256))
+
+_GENESIS: immutable(uint256)
+_EPOCH_SECONDS: immutable(uint256)
+_DOMAIN: immutable(bytes32)
+_DOMAIN_CHAIN: immutable(uint256)
+
+_bundles: HashMap[uint256, Stored]  # shard * ring_epochs + epoch % ring_epochs -> bundle
+_totals: HashMap[uint256, uint256]  # epoch % ring_epochs -> totals
+
+
+@deploy
+def __init__(
+    registry_: address,
+    beacon_: address,
+    seats_: uint256,
+    grace_seconds_: uint256,
+    tolerance_shift_: uint256,
+    ring_epochs_: uint256,
+):
+    """
+    @notice Fixes the rules for ever.
+    @param registry_ The Registry that knows providers, checkers and time.
+    @param beacon_ The Beacon of the same Registry.
+    @param seats_ Seats of a committee, 1..16. The quorum is two thirds of it, rounded up.
+    @param grace_seconds_ How long after its epoch a bundle is accepted; at most one epoch, because
+           Beacon keeps the seed of the previous epoch and no older.
+    @param tolerance_shift_ A score within about median / 2**tolerance_shift of the median agrees; 1..14.
+    @param ring_epochs_ Epochs of results kept, 4..224: the time in which rewards can be claimed.
+    """
+    assert registry_.is_contract, "consensus: registry is not a contract"
+    assert staticcall IBeacon(beacon_).registry() == registry_, "consensus: beacon of another registry"
+    assert seats_ >= 1 and seats_ <= MAX_SEATS, "consensus: seats out of range"
+    assert tolerance_shift_ >= 1 and tolerance_shift_ <= 14, "consensus: tolerance out of range"
+    assert ring_epochs_ >= 4 and ring_epochs_ <= MAX_RING, "consensus: ring out of range"
+    # A reused slot must not meet results of the tenant before.
+    assert (
+        ring_epochs_ < staticcall IRegistry(registry_).reuse_delay_epochs()
+    ), "consensus: ring outlives slots"
+    registry = registry_
+    beacon = beacon_
+    seats = seats_
+    quorum = (2 * seats_ + 2) // 3
+    grace_seconds = grace_seconds_
+    tolerance_shift = tolerance_shift_
+    ring_epochs = ring_epochs_
+    _GENESIS = staticcall IRegistry(registry_).genesis()
+    _EPOCH_SECONDS = staticcall IRegistry(registry_).epoch_seconds()
+    assert grace_seconds_ <= _EPOCH_SECONDS, "consensus: grace exceeds an epoch"
+    _DOMAIN = self._build_domain()
+    _DOMAIN_CHAIN = chain.id
+
+
+@external
+def submit(
+    epoch: uint256,
+    shard: uint256,
+    checker_slots: uint256,
+    provider_slots: uint256,
+    medians: uint256[16],
+    reports: DynArray[Report, MAX_SEATS],
+):
+    """
+    @notice Settles a shard for an epoch. Anybody may send it; the sender is only recorded in the event.
+    @param epoch The epoch judged: the current one, or the previous one within the grace period.
+    @param shard Providers 256 * shard .. 256 * shard + 255.
+    @param checker_slots Number of checker slots allocated before the epoch (verified).
+    @param provider_slots Number of provider slots allocated before the epoch (verified).
+    @param medians Low median of each lane over the given reports; 0 in lanes that have no provider.
+    @param reports At least `quorum` reports of distinct seats, in any order.
+    """
+    # First of all, because several members may send the same bundle and only one can be first.
+    key: uint256 = self._key(epoch, shard)
+    assert self._bundles[key].meta >> _EPOCH_SHIFT != epoch, "consensus: bundle exists"
+    assert self._is_open(epoch), "consensus: epoch is not open"
+    count: uint256 = len(reports)
+    assert count >= quorum, "consensus: no quorum"
+
+    # Lanes in use: the shard's slots that existed when the epoch began.
+    first_provider: uint256 = shard * SHARD_LANES
+    assert provider_slots > first_provider, "consensus: no such shard"
+    used: uint256 = min(unsafe_sub(provider_slots, first_provider), SHARD_LANES)
+
+    # 1. Who holds the seats.
+    seed: bytes32 = staticcall IBeacon(beacon).seed(epoch)
+    k: uint256 = min(seats, checker_slots)
+    assert k > 0, "consensus: no checkers"
+    offset: uint256 = draw._offset(seed, shard, checker_slots)
+    reported: uint256 = 0
+    checkers: uint256 = 0
+    members: DynArray[uint256, MAX_SEATS] = []
+    online_maps: DynArray[uint256, MAX_SEATS] = []
+    fraud_maps: DynArray[uint256, MAX_SEATS] = []
+    for j: uint256 in range(count, bound=MAX_SEATS):
+        seat: uint256 = reports[j].seat
+        assert seat < k, "consensus: no such seat"
+        assert (reported >> seat) & 1 == 0, "consensus: seat reported twice"
+        reported |= 1 << seat
+        member: uint256 = draw._member(seed, shard, seat, checker_slots, k, offset)
+        checkers |= member << (seat << 4)
+        members.append(member)
+        online_maps.append(reports[j].online)
+        fraud_maps.append(reports[j].fraud)
+    words: DynArray[uint256, MAX_SEATS] = staticcall IRegistry(registry).seat_words(
+        epoch, checker_slots, provider_slots, members
+    )
+
+    # 2. Whether each of them signed its report.
+    domain: bytes32 = self._domain()
+    for j: uint256 in range(count, bound=MAX_SEATS):
+        assert slots._is_active(words[j], epoch), "consensus: seat is void"
+        digest: bytes32 = self._digest(
+            domain,
+            epoch,
+            shard,
+            reports[j].online,
+            reports[j].fraud,
+            keccak256(abi_encode(reports[j].scores)),
+            reports[j].evidence,
+        )
+        # The wallet of an active slot is not zero, so a failed recovery never matches it.
+        assert (
+            self._recover(digest, reports[j].r, reports[j].vs) == slots._wallet(words[j])
+        ), "consensus: not signed by the seat"
+
+    # 3. What the majority saw.
+    online: uint256 = lanes._majority(online_maps)
+    fraud: uint256 = lanes._majority(fraud_maps)
+
+    # 4. The medians, a word of sixteen lanes at a time. m is the low median of `count` values exactly
+    #    when at least (count + 1) // 2 of them are <= m and at least count // 2 + 1 are >= m. The two
+    #    counts share a lane, eight bits each.
+    need: uint256 = unsafe_add(
+        unsafe_mul(unsafe_div(unsafe_add(count, 1), 2), lanes.ONES),
+        unsafe_mul(unsafe_add(unsafe_div(count, 2), 1), lanes.ONES) << 8,
+    )
+    narrowing: uint256 = unsafe_add(tolerance_shift, 1)
+    tolerance_mask: uint256 = unsafe_mul(lanes.MAX_SCORE >> narrowing, lanes.ONES)
+    agreeing: uint256[MAX_SEATS] = empty(uint256[MAX_SEATS])
+    invalid: uint256 = 0
+    sums: uint256 = 0
+    for w: uint256 in range(16):
+        m: uint256 = medians[w]
+        m_top: uint256 = m | lanes.H
+        half: uint256 = (m >> 1) & lanes.HALF
+        # tolerance <= half <= 2**14 - 1, so neither end of the interval leaves the lane's 15 bits.
+        tolerance: uint256 = (m >> narrowing) & tolerance_mask
+        low: uint256 = unsafe_sub(half, tolerance)
+        high_top: uint256 = unsafe_add(half, tolerance) | lanes.H
+        counts: uint256 = 0
+        for j: uint256 in range(count, bound=MAX_SEATS):
+            x: uint256 = reports[j].scores[w]
+            invalid |= x
+            counts = unsafe_add(
+                counts,
+                ((unsafe_sub(m_top, x) & lanes.H) >> 15) | ((unsafe_sub(x | lanes.H, m) & lanes.H) >> 7),
+            )
+            half_x: uint256 = (x >> 1) & lanes.HALF
+            agreeing[j] = unsafe_add(
+                agreeing[j],
+                (unsafe_sub(high_top, half_x) & unsafe_sub(half_x | lanes.H, low) & lanes.H) >> 15,
+            )
+        assert (
+            unsafe_sub(counts | lanes.BYTE_TOPS, need) & lanes.BYTE_TOPS == lanes.BYTE_TOPS
+        ), "consensus: not the median"
+        if used < 16 * w + 16:
+            beyond: uint256 = 0
+            if used > 16 * w:
+                beyond = used - 16 * w
+            assert m >> (16 * beyond) == 0, "consensus: score without provider"
+        invalid |= m
+        if fraud != 0:
+            m &= ~lanes._spread((fraud >> (16 * w)) & _MASK_16)
+        sums = unsafe_add(sums, unsafe_add(m & lanes.EVEN, (m >> 16) & lanes.EVEN))
+        self._bundles[key].scores[w] = m
+    # Checked last and once: what the loop made of such lanes is undone by the revert.
+    assert invalid & lanes.H == 0, "consensus: score exceeds 15 bits"
+
+    # 5. What each report was worth.
+    deviations: uint256 = 0
+    weighted: uint256 = 0
+    for j: uint256 in range(count, bound=MAX_SEATS):
+        deviating: uint256 = unsafe_sub(SHARD_LANES, lanes._sum_small(agreeing[j]))
+        deviations |= deviating << unsafe_mul(reports[j].seat, 9)
+        weighted = unsafe_add(
+            weighted, unsafe_mul(slots._units(words[j]), self._weight(used, deviating))
+        )
+
+    # 6. Record it.
+    total: uint256 = lanes._sum_wide(sums)
+    self._bundles[key].online = online
+    self._bundles[key].fraud = fraud
+    self._bundles[key].checkers = checkers
+    self._bundles[key].meta = (
+        deviations
+        | (reported << _REPORTED_SHIFT)
+        | (used << _LANES_SHIFT)
+        | (epoch << _EPOCH_SHIFT)
+    )
+    self._add_totals(epoch, total, weighted)
+    log BundleAccepted(
+        epoch=epoch,
+        shard=shard,
+        sender=msg.sender,
+        reported=reported,
+        deviations=deviations,
+        checkers=checkers,
+        online=online,
+        fraud=fraud,
+        total=total,
+    )
+
+
+@external
+@view
+def committee(epoch: uint256, shard: uint256, checker_slots: uint256) -> DynArray[uint256, MAX_SEATS]:
+    """
+    @notice The checker index of each seat; a seat whose checker is not active in the epoch is void.
+    @param epoch The current or the previous epoch.
+    @param shard The shard to be judged.
+    @param checker_slots Number of checker slots allocated before the epoch (verified).
+    """
+    n: uint256 = staticcall IRegistry(registry).checker_slots_at(epoch, checker_slots)
+    members: DynArray[uint256, MAX_SEATS] = []
+    if n > 0:
+        seed: bytes32 = staticcall IBeacon(beacon).seed(epoch)
+        k: uint256 = min(seats, n)
+        offset: uint256 = draw._offset(seed, shard, n)
+        for seat: uint256 in range(k, bound=MAX_SEATS):
+            members.append(draw._member(seed, shard, seat, n, k, offset))
+    return members
+
+
+@external
+@view
+def has_bundle(epoch: uint256, shard: uint256) -> bool:
+    """
+    @notice Whether the ring holds the bundle of that epoch and shard.
+    """
+    return self._bundles[self._key(epoch, shard)].meta >> _EPOCH_SHIFT == epoch and epoch > 0
+
+
+@external
+@view
+def bundle(epoch: uint256, shard: uint256) -> Bundle:
+    """
+    @notice What the accepted bundle left beside the scores. Reverts if the ring does not hold it.
+    """
+    key: uint256 = self._key(epoch, shard)
+    meta: uint256 = self._meta(epoch, key)
+    return Bundle(
+        reported=(meta >> _REPORTED_SHIFT) & _MASK_16,
+        deviations=meta & _DEVIATIONS_MASK,
+        lanes=(meta >> _LANES_SHIFT) & _MASK_16,
+        online=self._bundles[key].online,
+        fraud=self._bundles[key].fraud,
+        checkers=self._bundles[key].checkers,
+    )
+
+
+@external
+@view
+def scores(epoch: uint256, shard: uint256) -> uint256[16]:
+    """
+    @notice The scores that count, sixteen to a word. Reverts if the ring does not hold the bundle.
+    """
+    key: uint256 = self._key(epoch, shard)
+    self._meta(epoch, key)
+    return self._bundles[key].scores
+
+
+@external
+@view
+def totals(epoch: uint256) -> (uint256, uint256):
+    """
+    @notice Sum of all scores, and of all weight * stake units, accepted for the epoch so far. Final once
+            the epoch is closed. Zeros if the ring holds nothing of it.
+    """
+    return self._totals_of(epoch)
+
+
+@external
+@view
+def provider_share(epoch: uint256, provider_index: uint256) -> (uint256, uint256):
+    """
+    @notice A provider's score in the epoch and the sum of all scores; the score is 0 if the ring does
+            not hold the bundle.
+    """
+    lane: uint256 = provider_index % SHARD_LANES
+    key: uint256 = self._key(epoch, provider_index // SHARD_LANES)
+    if self._bundles[key].meta >> _EPOCH_SHIFT != epoch:
+        return 0, 0
+    score: uint256 = (self._bundles[key].scores[lane // 16] >> (16 * (lane % 16))) & _MASK_16
+    return score, self._totals_of(epoch)[0]
+
+
+@external
+@view
+def checker_share(epoch: uint256, shard: uint256, seat: uint256) -> (uint256, uint256, uint256):
+    """
+    @notice Whose seat it was, the weight of its report, and the sum of all weight * stake units; all
+            zero if the seat did not report or the ring does not hold the bundle.
+    """
+    key: uint256 = self._key(epoch, shard)
+    meta: uint256 = self._bundles[key].meta
+    if meta >> _EPOCH_SHIFT != epoch or seat >= MAX_SEATS:
+        return 0, 0, 0
+    if (meta >> (_REPORTED_SHIFT + seat)) & 1 == 0:
+        return 0, 0, 0
+    checker: uint256 = (self._bundles[key].checkers >> (16 * seat)) & _MASK_16
+    deviating: uint256 = (meta >> (9 * seat)) & 511
+    weight: uint256 = self._weight((meta >> _LANES_SHIFT) & _MASK_16, deviating)
+    return checker, weight, self._totals_of(epoch)[1]
+
+
+@external
+@view
+def is_open(epoch: uint256) -> bool:
+    """
+    @notice Whether bundles of the epoch are accepted now: from its start until the end of its grace.
+    """
+    return self._is_open(epoch)
+
+
+@external
+@view
+def is_closed(epoch: uint256) -> bool:
+    """
+    @notice Whether the epoch's grace is over, so that its totals are final.
+    """
+    return block.timestamp >= self._closes_at(epoch)
+
+
+@external
+@view
+def closes_at(epoch: uint256) -> uint256:
+    """
+    @notice Unix seconds from which on no bundle of the epoch is accepted.
+    """
+    return self._closes_at(epoch)
+
+
+@external
+@view
+def report_digest(
+    epoch: uint256,
+    shard: uint256,
+    online: uint256,
+    fraud: uint256,
+    scores_hash: bytes32,
+    evidence: bytes32,
+) -> bytes32:
+    """
+    @notice The EIP-712 digest that a checker's wallet signs.
+    @param scores_hash keccak256 of the sixteen score words, big-endian.
+    """
+    return self._digest(self._domain(), epoch, shard, online, fraud, scores_hash, evidence)
+
+
+@external
+@view
+def eip712Domain() -> (
+    bytes1, String[6], String[1], uint256, address, bytes32, DynArray[uint256, 1]
+):
+    """
+    @notice The signing domain, as EIP-5267 wants it: name, version, chain and this contract.
+    """
+    # 0x0f: of the five possible fields, all but the salt.
+    return 0x0f, NAME, VERSION, chain.id, self, empty(bytes32), []
+
+
+@internal
+@view
+def _key(epoch: uint256, shard: uint256) -> uint256:
+    return unsafe_add(shard * ring_epochs, epoch % ring_epochs)
+
+
+@internal
+@view
+def _closes_at(epoch: uint256) -> uint256:
+    return _GENESIS + (epoch + 1) * _EPOCH_SECONDS + grace_seconds
+
+
+@internal
+@view
+def _is_open(epoch: uint256) -> bool:
+    return (
+        _GENESIS + epoch * _EPOCH_SECONDS <= block.timestamp
+        and block.timestamp < self._closes_at(epoch)
+    )
+
+
+@internal
+@view
+def _meta(epoch: uint256, key: uint256) -> uint256:
+    meta: uint256 = self._bundles[key].meta
+    assert meta >> _EPOCH_SHIFT == epoch and epoch > 0, "consensus: no bundle"
+    return meta
+
+
+@internal
+@pure
+def _weight(used: uint256, deviating: uint256) -> uint256:
+    """
+    @notice What a report is worth. It falls from `used` to half of it as the error rate rises to one
+            half, and is nothing beyond: worse than a coin earns nothing.
+    """
+    if 2 * deviating > used:
+        return 0
+    return used - deviating
+
+
+@internal
+@view
+def _totals_of(epoch: uint256) -> (uint256, uint256):
+    word: uint256 = self._totals[epoch % ring_epochs]
+    if word >> _TOTALS_EPOCH_SHIFT != epoch:
+        return 0, 0
+    return (
+        word & _PROVIDER_TOTAL_MASK,
+        (word >> _CHECKER_TOTAL_SHIFT) & _CHECKER_TOTAL_MASK,
+    )
+
+
+@internal
+def _add_totals(epoch: uint256, score: uint256, weighted: uint256):
+    """
+    @notice Adds a bundle to its epoch's totals; the first one takes the word over from an old epoch.
+    """
+    word: uint256 = self._totals[epoch % ring_epochs]
+    if word >> _TOTALS_EPOCH_SHIFT != epoch:
+        word = epoch << _TOTALS_EPOCH_SHIFT
+    self._totals[epoch % ring_epochs] = word + score + (weighted << _CHECKER_TOTAL_SHIFT)
+
+
+@internal
+@view
+def _build_domain() -> bytes32:
+    return keccak256(
+        abi_encode(DOMAIN_TYPEHASH, keccak256(NAME), keccak256(VERSION), chain.id, self)
+    )
+
+
+@internal
+@view
+def _domain() -> bytes32:
+    """
+    @notice The domain separator, rebuilt only if the chain has forked under another id.
+    """
+    if chain.id == _DOMAIN_CHAIN:
+        return _DOMAIN
+    return self._build_domain()
+
+
+@internal
+@pure
+def _digest(
+    domain: bytes32,
+    epoch: uint256,
+    shard: uint256,
+    online: uint256,
+    fraud: uint256,
+    scores_hash: bytes32,
+    evidence: bytes32,
+) -> bytes32:
+    struct_hash: bytes32 = keccak256(
+        abi_encode(REPORT_TYPEHASH, epoch, shard, online, fraud, scores_hash, evidence)
+    )
+    return keccak256(concat(x"1901", domain, struct_hash))
+
+
+@internal
+@pure
+def _recover(digest: bytes32, r: bytes32, vs: uint256) -> address:
+    """
+    @notice The signer of an EIP-2098 signature, or the zero address. Refuses high s.
+    """
+    s: uint256 = vs & _S_MASK
+    assert s <= HALF_ORDER, "consensus: high s"
+    return ecrecover(digest, unsafe_add(27, vs >> 255), convert(r, uint256), s)

@@ -1,0 +1,94 @@
+#pragma version 0.4.3
+#pragma evm-version london
+"""
+@title The packed word of a participant's slot
+@license Apache-2.0
+@notice A slot belongs to one provider or one checker at a time. Everything that Consensus, Beacon and
+        Rewards must know of it sits in one storage word, so that judging a seat costs one cold SLOAD:
+
+            bits   0..159   wallet
+            bits 160..191   joined_epoch   first epoch in which the tenant is active
+            bits 192..223   exit_epoch     first epoch in which it is not; NO_EXIT while it stays
+            bits 224..255   stake_units    stake // stake_unit, fixed when the tenant registered
+
+        An empty slot is the zero word: its wallet is the zero address and it is never active.
+"""
+
+# Exit epoch of a tenant that has not left. Epochs are 32 bits: at 20 s each they last 2,700 years.
+NO_EXIT: constant(uint256) = 2**32 - 1
+
+# Four billion units is far beyond any stake the unit is chosen for; registration refuses more.
+MAX_UNITS: constant(uint256) = 2**32 - 1
+
+_WALLET_MASK: constant(uint256) = 2**160 - 1
+_FIELD_MASK: constant(uint256) = 2**32 - 1
+_EXIT_MASK: constant(uint256) = (2**32 - 1) << 192
+
+
+@internal
+@pure
+def _pack(wallet: address, joined_epoch: uint256, stake_units: uint256) -> uint256:
+    """
+    @notice The word of a new tenant, who has not left.
+    @dev The caller guarantees joined_epoch < 2**32 and stake_units <= MAX_UNITS.
+    """
+    return (
+        convert(convert(wallet, uint160), uint256)
+        | (joined_epoch << 160)
+        | (NO_EXIT << 192)
+        | (stake_units << 224)
+    )
+
+
+@internal
+@pure
+def _with_exit(word: uint256, exit_epoch: uint256) -> uint256:
+    """
+    @notice The same tenant, leaving at `exit_epoch`.
+    """
+    return (word & ~_EXIT_MASK) | (exit_epoch << 192)
+
+
+@internal
+@pure
+def _wallet(word: uint256) -> address:
+    """
+    @notice The tenant's wallet; the zero address for an empty slot.
+    """
+    return convert(convert(word & _WALLET_MASK, uint160), address)
+
+
+@internal
+@pure
+def _joined_epoch(word: uint256) -> uint256:
+    """
+    @notice First epoch in which the tenant is active.
+    """
+    return (word >> 160) & _FIELD_MASK
+
+
+@internal
+@pure
+def _exit_epoch(word: uint256) -> uint256:
+    """
+    @notice First epoch in which the tenant is no longer active, or NO_EXIT.
+    """
+    return (word >> 192) & _FIELD_MASK
+
+
+@internal
+@pure
+def _units(word: uint256) -> uint256:
+    """
+    @notice The tenant's stake in whole stake units, rounded down.
+    """
+    return word >> 224
+
+
+@internal
+@pure
+def _is_active(word: uint256, epoch: uint256) -> bool:
+    """
+    @notice Whether the tenant takes part in `epoch`. False for an empty slot, whose exit epoch is 0.
+    """
+    return ((word >> 160) & _FIELD_MASK) <= epoch and epoch < ((word >> 192) & _FIELD_MASK)
