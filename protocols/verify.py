@@ -7,6 +7,8 @@ draws on nothing but its arguments; every size is checked before anything is all
 from collections.abc import Sequence
 from enum import StrEnum
 
+import numpy as np
+
 from protocols.compute import (
     FIRST_ROOT,
     ComputeJob,
