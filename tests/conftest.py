@@ -1,0 +1,23 @@
+"""What all tests share: Hypothesis profiles and a private directory to keep a node's data in."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Two busy cores make single examples slow for no fault of theirs, so there is no deadline; the
+# timeout of a whole test still ends one that hangs. In CI the examples are the same every time.
+settings.register_profile("local", deadline=None)
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A directory as a node makes it for itself: for its owner only."""
+    directory = tmp_path / "node"
+    directory.mkdir(mode=0o700)
+    return directory
