@@ -25,43 +25,35 @@ from protocols.params import (
     ANNOUNCEMENT_INTERVAL_MS,
     ANNOUNCEMENT_LIFETIME_MS,
     CLOCK_DISPARITY_MS,
-    PROTOCOL_VERSION,
 )
 from protocols.reports import Report, SignedReport, compute_report_digest
 from protocols.signing import recover_wallet
 from protocols.types import Digest, Epoch, NetworkId, NodeKey, Seat, Shard, TimeMs
 
 SEEN_ENTRIES = 16_384
-"""Entries kept per kind of message: 16 seats × 391 shards (100,000 providers) × 2 epochs."""
+"""Challenges and reports remembered: 16 seats × 391 shards (100,000 providers) × 2 epochs."""
+
+ANNOUNCEMENT_ENTRIES = 131_072
+"""Announcements remembered, one per node and role: 100,000 providers and their checkers. Some
+260 bytes each; a network that outgrows it carries some announcements twice."""
+
+ANNOUNCE_TOPIC = "announce"
+"""Topic of announcements. Topic and protocol names here are the short ones; on the wire they
+stand behind `/kaisar/<first 16 hex digits of the network id>/<version>/`."""
+
+CHALLENGES_TOPIC = "challenges"
+"""Topic of challenge announcements."""
+
+JOB_PROTOCOL = "job"
+"""Stream protocol of job, commitment and openings."""
+
+ASK_REPORTS_PROTOCOL = "ask-reports"
+"""Stream protocol for asking a peer for the reports it holds."""
 
 
-def announce_topic(network: NetworkId) -> str:
-    """Topic of announcements."""
-    return f"{_prefix(network)}/announce"
-
-
-def challenges_topic(network: NetworkId) -> str:
-    """Topic of challenge announcements."""
-    return f"{_prefix(network)}/challenges"
-
-
-def reports_topic(network: NetworkId, shard: Shard) -> str:
+def reports_topic(shard: Shard) -> str:
     """Topic of the reports on one shard."""
-    return f"{_prefix(network)}/reports/{shard}"
-
-
-def job_protocol(network: NetworkId) -> str:
-    """Stream protocol of job, commitment and openings."""
-    return f"{_prefix(network)}/job"
-
-
-def reports_protocol(network: NetworkId) -> str:
-    """Stream protocol for asking a peer for reports."""
-    return f"{_prefix(network)}/ask-reports"
-
-
-def _prefix(network: NetworkId) -> str:
-    return f"/kaisar/{network.hex()[:16]}/{PROTOCOL_VERSION}"
+    return f"reports/{shard}"
 
 
 class Seen:
@@ -90,7 +82,7 @@ class Seen:
 class GossipMemory:
     """Everything that the rules remember, one bounded `Seen` per kind."""
 
-    announcements: Seen = field(default_factory=Seen)
+    announcements: Seen = field(default_factory=lambda: Seen(ANNOUNCEMENT_ENTRIES))
     challenges: Seen = field(default_factory=Seen)
     reports: Seen = field(default_factory=Seen)
 
@@ -134,7 +126,8 @@ def validate_announcement_gossip(
     if all(
         (message.role, message.wallet) != (role, member.wallet) for role, member in registrations
     ):
-        raise GossipReject("not as registered")
+        # No reason to blame anybody: registrations are read from the chain at moments of one's own.
+        raise GossipIgnore("not as registered")
     last = memory.announcements.get(signer, message.role)
     if last is not None:
         last_time = int.from_bytes(last, "big")
@@ -168,7 +161,7 @@ def validate_report_gossip(
 ) -> Verified[ReportMessage]:
     """Judge a report: by the holder of the seat, after the check phase, signed by its wallet.
 
-    The secret must be the one committed to where the challenge announcement was seen. A second,
+    Where the challenge announcement was seen, the secret must be the one committed to. A second,
     different report of the same seat is not passed on.
     """
     verified = open_envelope(data, ReportMessage, view.network)
@@ -176,8 +169,6 @@ def validate_report_gossip(
     epoch_view = _known_epoch(view, message.epoch, now)
     if now + CLOCK_DISPARITY_MS < view.timeline.reveal_start(message.epoch):
         raise GossipIgnore("too early")
-    if now > view.timeline.bundle_end(message.epoch):
-        raise GossipIgnore("too late")
     checker = _require_seat(
         epoch_view, message.shard, message.seat, message.checker, verified.signer
     )
@@ -194,7 +185,8 @@ def validate_report_gossip(
     if challenge is not None:
         committed = ChallengeAnnouncement.decode(challenge).commitment
         if compute_challenge_commitment(message.secret) != committed:
-            raise GossipReject("wrong secret")
+            # Not the forwarder's fault: it may have missed the announcement, or been told another.
+            raise GossipIgnore("wrong secret")
     memory.reports.add(verified.body, message.epoch, message.shard, message.seat)
     return verified
 

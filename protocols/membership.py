@@ -30,13 +30,13 @@ class Member:
 def select_members(registered: Iterable[Member], epoch: Epoch) -> dict[int, Member]:
     """Index by slot the members that have not left by `epoch`, one slot per node key.
 
-    The owner of a key can bind it to many wallets; only the lowest slot counts, because one
-    machine must not collect behind several. Members that join later are kept: they are known,
-    though not active yet.
+    The owner of a key can bind it to many wallets; only one slot counts, because one machine must
+    not collect behind several: the lowest of those active in `epoch`, else the lowest. Members
+    that join later are kept: they are known, though not active yet.
     """
     selected: dict[int, Member] = {}
     keys: set[NodeKey] = set()
-    for member in sorted(registered, key=lambda each: each.index):
+    for member in sorted(registered, key=lambda each: (not each.is_active(epoch), each.index)):
         if member.exits > epoch and member.node_key not in keys:
             keys.add(member.node_key)
             selected[member.index] = member

@@ -1,0 +1,75 @@
+"""The checker's round: in each slot of its own, challenge a whole shard at once; then report."""
+
+import logging
+import secrets
+
+import trio
+
+from p2p_node.duties.challenging import Challenge, challenge_provider
+from p2p_node.duties.observations import Observation
+from p2p_node.duties.reporting import build_report
+from p2p_node.node import Node
+from protocols.compute import derive_b_seed
+from protocols.envelopes import seal
+from protocols.freivalds import SECRET_BYTES, RowCheck, prepare_check
+from protocols.gossip import CHALLENGES_TOPIC
+from protocols.membership import EpochView, Member
+from protocols.messages import ChallengeAnnouncement, compute_challenge_commitment
+from protocols.reports import Report
+from protocols.types import Seat, Shard
+
+logger = logging.getLogger(__name__)
+
+LATE_PART = 4
+"""A slot entered after its first quarter is not used: its jobs would run into the next one."""
+
+
+async def prepare_row_check(node: Node, view: EpochView) -> RowCheck:
+    """Compute B·r for this epoch, with an r that nobody else ever learns."""
+    shape = node.preset.shape
+    b_seed = derive_b_seed(view.seed, shape.k, shape.n)
+    return await trio.to_thread.run_sync(
+        prepare_check, b_seed, shape, secrets.token_bytes(SECRET_BYTES)
+    )
+
+
+async def assess_shard(
+    node: Node, view: EpochView, shard: Shard, seat: Seat, checker: int
+) -> Report | None:
+    """Wait for the slot of `seat`, challenge every active provider at once, keep what was seen.
+
+    A slot that is over is not made up for: what a restarted checker had observed is in the store,
+    and of what it had not it does not speak (None).
+    """
+    stored = await node.store.observations(view.epoch, shard)
+    if stored is not None:
+        logger.info("epoch %d shard %d: slot was done before a restart", view.epoch, shard)
+        return build_report(view.epoch, shard, stored)
+    timeline = node.watcher.timeline
+    start, end = timeline.slot_start(view.epoch, seat), timeline.slot_end(view.epoch, seat)
+    if node.clock.now() > start + (end - start) // LATE_PART:
+        logger.warning("epoch %d shard %d: slot of seat %d missed", view.epoch, shard, seat)
+        return None
+    check = await prepare_row_check(node, view)
+    await node.clock.sleep_until(start)
+    secret = await node.store.challenge_secret(view.epoch, shard, seat, secrets.token_bytes(32))
+    announcement = ChallengeAnnouncement(
+        epoch=view.epoch,
+        shard=shard,
+        seat=seat,
+        checker=checker,
+        commitment=compute_challenge_commitment(secret),
+    )
+    sealed = seal(node.identity.node_key, node.watcher.view.network, announcement)
+    await node.network.publish(CHALLENGES_TOPIC, sealed)
+    challenge = Challenge(view, shard, seat, checker, secret, check)
+    observations: list[Observation] = []
+
+    async def observe(provider: Member) -> None:
+        observations.append(await challenge_provider(node, challenge, provider))
+
+    async with trio.open_nursery() as nursery:
+        for provider in view.shard_providers(shard):
+            nursery.start_soon(observe, provider)
+    await node.store.save_observations(view.epoch, shard, observations)
+    return build_report(view.epoch, shard, observations)

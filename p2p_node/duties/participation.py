@@ -1,0 +1,57 @@
+"""The whole life of a provider or a checker: join, announce, work, claim.
+
+Honest and dishonest roles differ in what they compute or assess, which they hand in; everything
+around it is the same code.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from p2p_node.duties.announcing import announce, follow_announcements
+from p2p_node.duties.challenges import follow_challenges
+from p2p_node.duties.claiming import claim_forever
+from p2p_node.duties.job_serving import JobServer
+from p2p_node.duties.publishing import serve_reports
+from p2p_node.duties.registering import ensure_registered
+from p2p_node.duties.rounds import run_rounds
+from p2p_node.node import Node
+from p2p_node.workloads.backend import ComputeBackend
+from p2p_node.workloads.compute_worker import ComputeWorker
+from protocols.membership import EpochView
+from protocols.messages import Role
+from protocols.reports import Report
+from protocols.types import Seat, Shard
+
+AssessAs = Callable[[Node, EpochView, Shard, Seat, int], Awaitable[Report | None]]
+"""Judges one shard from one seat, as the checker with this index."""
+
+
+async def participate_as_provider(node: Node, backend: ComputeBackend) -> None:
+    """Join as a provider if need be, then serve jobs with `backend` until cancelled."""
+    follow_announcements(node)
+    follow_challenges(node)
+    index = await ensure_registered(node, Role.PROVIDER)
+    slot = await node.chain.provider(index)
+    server = JobServer(node, ComputeWorker(backend), index)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(announce, node, Role.PROVIDER)
+        nursery.start_soon(claim_forever, node, Role.PROVIDER, index, slot.joined_epoch)
+        nursery.start_soon(server.run)
+
+
+async def participate_as_checker(node: Node, assess: AssessAs) -> None:
+    """Join as a checker if need be, then take part in every epoch until cancelled."""
+    follow_announcements(node)
+    follow_challenges(node)
+    serve_reports(node)
+    index = await ensure_registered(node, Role.CHECKER)
+    slot = await node.chain.checker(index)
+
+    async def assess_as_self(view: EpochView, shard: Shard, seat: Seat) -> Report | None:
+        return await assess(node, view, shard, seat, index)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(announce, node, Role.CHECKER)
+        nursery.start_soon(claim_forever, node, Role.CHECKER, index, slot.joined_epoch)
+        nursery.start_soon(run_rounds, node, index, assess_as_self)

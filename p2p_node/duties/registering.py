@@ -1,0 +1,105 @@
+"""Joining the network on the first start: wait for funds, approve the stake, register, commit."""
+
+import logging
+
+import trio
+
+from chain.errors import ChainError
+from p2p_node.duties.seeding import make_commitment
+from p2p_node.node import Node
+from protocols.messages import Role
+from protocols.params import TOKEN
+from protocols.signing import sign_binding
+
+logger = logging.getLogger(__name__)
+
+GAS_RESERVE = 10**16
+"""Native units that a wallet should hold before it starts to send: 0.01, about five simple
+transactions at peaq's 100 gwei."""
+
+FUNDS_POLL_SECONDS = 1.0
+TELL_EVERY_POLLS = 15
+TRANSACTION_SECONDS = 600.0
+
+
+async def ensure_registered(node: Node, role: Role) -> int:
+    """Return this wallet's slot index, registering it first if it has none."""
+    while True:
+        try:
+            index = await _find_slot(node, role)
+            if index is None:
+                await _wait_for_funds(node, role)
+                await _register(node, role)
+                continue
+            if role is Role.CHECKER:
+                await _ensure_committed(node, index)
+            return index
+        except ChainError as error:
+            logger.warning("not registered yet: %s", error)
+            await trio.sleep(FUNDS_POLL_SECONDS)
+
+
+def minimum_stake(node: Node, role: Role) -> int:
+    """Stake that the registry asks of this role, in the token's smallest unit."""
+    if role is Role.PROVIDER:
+        return node.preset.min_provider_stake
+    return node.preset.min_checker_stake
+
+
+async def _find_slot(node: Node, role: Role) -> int | None:
+    wallet = node.identity.wallet
+    if role is Role.PROVIDER:
+        return await node.chain.provider_index(wallet)
+    return await node.chain.checker_index(wallet)
+
+
+async def _wait_for_funds(node: Node, role: Role) -> None:
+    wallet, stake = node.identity.wallet, minimum_stake(node, role)
+    polls = 0
+    while True:
+        tokens = await node.chain.token_balance(wallet)
+        gas = await node.chain.native_balance(wallet)
+        if tokens >= stake and gas >= GAS_RESERVE:
+            return
+        if polls % TELL_EVERY_POLLS == 0:
+            logger.warning(
+                "waiting for funds on 0x%s: needs %d KAI to stake (has %d) and some %s native "
+                "units for gas (has %d)",
+                wallet.hex(),
+                -(-stake // TOKEN),
+                tokens // TOKEN,
+                GAS_RESERVE,
+                gas,
+            )
+        polls += 1
+        await trio.sleep(FUNDS_POLL_SECONDS)
+
+
+async def _register(node: Node, role: Role) -> None:
+    stake, chain = minimum_stake(node, role), node.chain
+    deadline = trio.current_time() + TRANSACTION_SECONDS
+    node_key = bytes(node.identity.node_key.verify_key)
+    binding = sign_binding(
+        node.identity.node_key,
+        chain.deployment.chain_id,
+        chain.deployment.address("Registry"),
+        node.identity.wallet,
+    )
+    if await chain.stake_allowance(node.identity.wallet) < stake:
+        await node.transactions.execute(
+            chain.calls.approve_stake(stake), label="stake approval", deadline=deadline
+        )
+    if role is Role.PROVIDER:
+        call = chain.calls.register_provider(node_key, binding, stake)
+    else:
+        call = chain.calls.register_checker(node_key, binding, stake)
+    await node.transactions.execute(call, label="registration", deadline=deadline)
+    logger.info("registered as %s with a stake of %d KAI", role.name.lower(), stake // TOKEN)
+
+
+async def _ensure_committed(node: Node, index: int) -> None:
+    standing = await node.chain.commitment(index)
+    if standing.digest == bytes(32):
+        call = node.chain.calls.commit(index, await make_commitment(node))
+        deadline = trio.current_time() + TRANSACTION_SECONDS
+        await node.transactions.execute(call, label="seed commitment", deadline=deadline)

@@ -1,0 +1,105 @@
+"""From observations to a published report; and the book of everybody's reports."""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from nacl.signing import SigningKey
+
+from p2p_node.duties.observations import NO_EVIDENCE, Observation
+from protocols.envelopes import Verified, seal
+from protocols.gossip import NetworkView, read_report
+from protocols.lanes import bitmap_of, encode_words, pack_words
+from protocols.merkle import build_tree, hash_leaf
+from protocols.messages import ReportMessage
+from protocols.params import LANES
+from protocols.reports import Report, SignedReport, compute_report_digest
+from protocols.scoring import Verdict
+from protocols.types import Digest, Epoch, Seat, Shard
+
+logger = logging.getLogger(__name__)
+
+
+def build_report(epoch: Epoch, shard: Shard, observations: Iterable[Observation]) -> Report:
+    """Turn the observations of a finished slot into the report that its checker signs."""
+    seen = sorted(observations, key=lambda each: each.lane)
+    scores = [0] * LANES
+    for observation in seen:
+        scores[observation.lane] = observation.score
+    transcripts = [each for each in seen if each.transcript != NO_EVIDENCE]
+    return Report(
+        epoch=epoch,
+        shard=shard,
+        scores=tuple(scores),
+        online=bitmap_of(o.lane for o in seen if o.verdict is not Verdict.ABSENT),
+        fraud=bitmap_of(o.lane for o in seen if o.verdict is Verdict.WRONG),
+        evidence=compute_evidence_root(transcripts),
+    )
+
+
+def compute_evidence_root(observations: Sequence[Observation]) -> Digest:
+    """Merkle root over (lane, transcript digest), by lane; zero when there is no transcript."""
+    if not observations:
+        return NO_EVIDENCE
+    leaves = [hash_leaf(o.lane.to_bytes(2, "big") + o.transcript) for o in observations]
+    return Digest(build_tree(b"".join(leaves)).root)
+
+
+def seal_report(
+    key: SigningKey,
+    view: NetworkView,
+    *,
+    signed: SignedReport,
+    checker: int,
+    secret: bytes,
+) -> bytes:
+    """Wrap a wallet-signed report for gossip."""
+    report = signed.report
+    message = ReportMessage(
+        epoch=report.epoch,
+        shard=report.shard,
+        seat=signed.seat,
+        checker=checker,
+        scores=encode_words(pack_words(report.scores)),
+        online=report.online.to_bytes(32, "big"),
+        fraud=report.fraud.to_bytes(32, "big"),
+        evidence=report.evidence,
+        secret=secret,
+        wallet_signature=signed.signature,
+    )
+    return seal(key, view.network, message)
+
+
+def report_digest(view: NetworkView, report: Report) -> Digest:
+    """Hash that the wallet signs, in this network's domain."""
+    return compute_report_digest(view.domain, report)
+
+
+class ReportBook:
+    """Accepted reports by epoch, shard and seat; old epochs are dropped."""
+
+    def __init__(self) -> None:
+        self._pages: dict[tuple[Epoch, Shard], dict[Seat, Verified[ReportMessage]]] = {}
+
+    def add(self, verified: Verified[ReportMessage]) -> None:
+        """Keep a report that passed the gossip rule; the first of a seat stays."""
+        message = verified.message
+        page = self._pages.setdefault((message.epoch, message.shard), {})
+        page.setdefault(message.seat, verified)
+
+    def sealed(self, epoch: Epoch, shard: Shard) -> list[bytes]:
+        """Return the sealed messages of one page, by seat."""
+        return [each.raw for _, each in sorted(self._pages.get((epoch, shard), {}).items())]
+
+    def signed(self, epoch: Epoch, shard: Shard) -> list[SignedReport]:
+        """Return the reports of one page ready for a bundle, by seat."""
+        page = self._pages.get((epoch, shard), {})
+        return [read_report(each.message) for _, each in sorted(page.items())]
+
+    def count(self, epoch: Epoch, shard: Shard) -> int:
+        """Number of reports held for one epoch and shard."""
+        return len(self._pages.get((epoch, shard), {}))
+
+    def forget_before(self, epoch: Epoch) -> None:
+        """Drop every page of an epoch older than `epoch`."""
+        for page in [key for key in self._pages if key[0] < epoch]:
+            del self._pages[page]

@@ -1,0 +1,78 @@
+"""A checker's epochs, one after another: assess, report, bundle.
+
+How a shard is assessed is handed in, so that a dishonest checker is another role and not a switch
+in this one.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from p2p_node.duties.bundling import send_bundle
+from p2p_node.duties.publishing import follow_reports, publish_report, republish_report
+from p2p_node.duties.seeding import contribute_to_seed
+from p2p_node.node import Node
+from protocols.membership import EpochView
+from protocols.reports import Report
+from protocols.types import Epoch, Seat, Shard
+
+logger = logging.getLogger(__name__)
+
+Assess = Callable[[EpochView, Shard, Seat], Awaitable[Report | None]]
+"""Judges one shard in the slot of one seat; None when there is nothing to report."""
+
+
+async def run_rounds(node: Node, checker: int, assess: Assess) -> None:
+    """Take part in every epoch from now on, until cancelled."""
+    followed: set[Shard] = set()
+    epoch = node.watcher.current_epoch()
+    async with trio.open_nursery() as nursery:
+        while True:
+            next_start = node.watcher.timeline.start_of(Epoch(epoch + 1))
+            with trio.move_on_at(node.clock.deadline(next_start)):
+                view = await node.watcher.wait_for_epoch(epoch)
+                for shard in map(Shard, range(view.shards)):
+                    if shard not in followed:
+                        follow_reports(node, shard)
+                        followed.add(shard)
+                node.reports.forget_before(Epoch(epoch - 1))
+                nursery.start_soon(_run_epoch, node, view, checker, assess)
+            await node.clock.sleep_until(next_start)
+            epoch = max(Epoch(epoch + 1), node.watcher.current_epoch())
+
+
+async def _run_epoch(node: Node, view: EpochView, checker: int, assess: Assess) -> None:
+    member = view.checkers.get(checker)
+    if member is None or not member.is_active(view.epoch):
+        logger.info("epoch %d: not active yet", view.epoch)
+        return
+    seats = view.seats_of(checker)
+    logger.info(
+        "epoch %d: %s",
+        view.epoch,
+        ", ".join(f"seat {j} of shard {s}" for s, j in seats) or "no seat",
+    )
+    await node.store.prune(view.epoch)
+    # By the end of the grace everything about this epoch is decided.
+    with trio.move_on_at(node.clock.deadline(node.watcher.timeline.bundle_end(view.epoch))):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(contribute_to_seed, node, view, checker)
+            for shard, seat in seats:
+                nursery.start_soon(_serve_seat, node, view, checker, shard, seat, assess)
+
+
+async def _serve_seat(
+    node: Node, view: EpochView, checker: int, shard: Shard, seat: Seat, assess: Assess
+) -> None:
+    stored = await node.store.own_report(view.epoch, shard)
+    reveal = node.watcher.timeline.reveal_start(view.epoch)
+    if stored is None:
+        report = await assess(view, shard, seat)
+        await node.clock.sleep_until(reveal)
+        if report is not None:
+            await publish_report(node, view, seat=seat, checker=checker, report=report)
+    else:
+        await node.clock.sleep_until(reveal)
+        await republish_report(node, stored)
+    await send_bundle(node, view, shard, seat)

@@ -1,0 +1,42 @@
+"""What every duty works with, put together by `app` and handed down."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nacl.signing import SigningKey
+
+from chain.client import ChainClient
+from chain.transactions import TransactionManager
+from p2p_node.clock import Clock
+from p2p_node.duties.reporting import ReportBook
+from p2p_node.net.api import Network
+from p2p_node.storage import AsyncStore
+from p2p_node.watcher import Watcher
+from protocols.gossip import GossipMemory
+from protocols.params import Preset
+from protocols.types import Digest, Wallet
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The node's two keys, as far as duties need them; neither is ever printed."""
+
+    node_key: SigningKey = field(repr=False)
+    wallet: Wallet
+    sign_digest: Callable[[Digest], bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running node, seen from a duty."""
+
+    identity: Identity
+    preset: Preset
+    clock: Clock
+    watcher: Watcher
+    network: Network
+    chain: ChainClient
+    transactions: TransactionManager
+    store: AsyncStore
+    gossip: GossipMemory = field(default_factory=GossipMemory)
+    reports: ReportBook = field(default_factory=ReportBook)

@@ -1,0 +1,1 @@
+"""What a node can be. Each role composes duties; none imports another."""
