@@ -66,6 +66,25 @@ class EventShape:
     topic: bytes
     inputs: tuple[tuple[str, str, bool], ...]
 
+    def decode(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
+        """Return the event's values by name; MalformedAnswerError if they are not all there.
+
+        `topics` begins with the event's own.
+        """
+        indexed = [(name, kind) for name, kind, is_indexed in self.inputs if is_indexed]
+        plain = [(name, kind) for name, kind, is_indexed in self.inputs if not is_indexed]
+        if len(topics) != 1 + len(indexed):
+            raise MalformedAnswerError(f"{self.name}: {len(topics)} topics")
+        try:
+            values = {
+                name: decode_values((kind,), topic)[0]
+                for (name, kind), topic in zip(indexed, topics[1:], strict=True)
+            }
+            decoded = decode_values([kind for _, kind in plain], data)
+        except (DecodingError, ValueError, OverflowError) as error:
+            raise MalformedAnswerError(f"{self.name}: its values do not decode") from error
+        return values | {name: value for (name, _), value in zip(plain, decoded, strict=True)}
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:

@@ -103,7 +103,11 @@ class SupersededError(TransactionError):
 
 
 class ExpiredError(TransactionError):
-    """A transaction was not in a block when its deadline passed."""
+    """The deadline passed before the transaction was confirmed as asked.
+
+    If it is not in a block yet, the manager replaces it by an empty transfer, so that its nonce
+    does not block others; a block that comes first may still hold it.
+    """
 
     def __init__(self, label: str) -> None:
         super().__init__("transaction expired", label)

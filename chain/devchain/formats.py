@@ -5,6 +5,7 @@ from typing import TypeAlias
 from chain.devchain.ledger import Block, MinedTransaction
 from chain.devchain.node import FoundLog
 from chain.devchain.pool import PooledTransaction
+from chain.hexes import to_hex
 
 Json: TypeAlias = "bool | float | str | list[Json] | dict[str, Json] | None"
 """An answer; quantities and bytes are hexadecimal text, only ratios are JSON numbers."""
@@ -12,44 +13,34 @@ Json: TypeAlias = "bool | float | str | list[Json] | dict[str, Json] | None"
 BLOOM_BYTES = 256
 
 
-def quantity(value: int) -> str:
-    """Write a number."""
-    return hex(value)
-
-
-def octets(value: bytes) -> str:
-    """Write bytes."""
-    return "0x" + value.hex()
-
-
 def block_to_json(block: Block, full_transactions: bool) -> Json:
     """Write a block with its transactions, or with their hashes only."""
     header = block.header
     return {
-        "number": quantity(block.number),
-        "hash": octets(block.hash),
-        "parentHash": octets(block.parent_hash),
-        "nonce": octets(header.nonce),
-        "mixHash": octets(header.mix_hash),
-        "sha3Uncles": octets(header.uncles_hash),
+        "number": to_hex(block.number),
+        "hash": to_hex(block.hash),
+        "parentHash": to_hex(block.parent_hash),
+        "nonce": to_hex(header.nonce),
+        "mixHash": to_hex(header.mix_hash),
+        "sha3Uncles": to_hex(header.uncles_hash),
         "logsBloom": _bloom(header.bloom),
-        "transactionsRoot": octets(header.transaction_root),
-        "stateRoot": octets(header.state_root),
-        "receiptsRoot": octets(header.receipt_root),
-        "miner": octets(header.coinbase),
-        "difficulty": quantity(header.difficulty),
-        "totalDifficulty": quantity(0),
-        "extraData": octets(header.extra_data),
-        "size": quantity(
+        "transactionsRoot": to_hex(header.transaction_root),
+        "stateRoot": to_hex(header.state_root),
+        "receiptsRoot": to_hex(header.receipt_root),
+        "miner": to_hex(header.coinbase),
+        "difficulty": to_hex(header.difficulty),
+        "totalDifficulty": to_hex(0),
+        "extraData": to_hex(header.extra_data),
+        "size": to_hex(
             len(block.header_rlp) + sum(len(mined.pooled.raw) for mined in block.transactions)
         ),
-        "gasLimit": quantity(header.gas_limit),
-        "gasUsed": quantity(header.gas_used),
-        "timestamp": quantity(block.timestamp),
-        "baseFeePerGas": quantity(block.base_fee),
+        "gasLimit": to_hex(header.gas_limit),
+        "gasUsed": to_hex(header.gas_used),
+        "timestamp": to_hex(block.timestamp),
+        "baseFeePerGas": to_hex(block.base_fee),
         "uncles": [],
         "transactions": [
-            mined_to_json(mined, block) if full_transactions else octets(mined.pooled.hash)
+            mined_to_json(mined, block) if full_transactions else to_hex(mined.pooled.hash)
             for mined in block.transactions
         ],
     }
@@ -58,10 +49,10 @@ def block_to_json(block: Block, full_transactions: bool) -> Json:
 def mined_to_json(mined: MinedTransaction, block: Block) -> Json:
     """Write a transaction that is in a block."""
     return _transaction(mined.pooled) | {
-        "blockHash": octets(block.hash),
-        "blockNumber": quantity(block.number),
-        "transactionIndex": quantity(mined.index),
-        "gasPrice": quantity(mined.effective_gas_price),
+        "blockHash": to_hex(block.hash),
+        "blockNumber": to_hex(block.number),
+        "transactionIndex": to_hex(mined.index),
+        "gasPrice": to_hex(mined.effective_gas_price),
     }
 
 
@@ -78,18 +69,18 @@ def receipt_to_json(mined: MinedTransaction, block: Block) -> Json:
     """Write a receipt."""
     to = mined.pooled.transaction.to
     return {
-        "transactionHash": octets(mined.pooled.hash),
-        "transactionIndex": quantity(mined.index),
-        "blockHash": octets(block.hash),
-        "blockNumber": quantity(block.number),
-        "from": octets(mined.pooled.sender),
-        "to": octets(to) if to else None,
-        "type": quantity(mined.pooled.type_id),
-        "status": quantity(int(mined.succeeded)),
-        "gasUsed": quantity(mined.gas_used),
-        "cumulativeGasUsed": quantity(mined.cumulative_gas_used),
-        "effectiveGasPrice": quantity(mined.effective_gas_price),
-        "contractAddress": None if mined.created is None else octets(mined.created),
+        "transactionHash": to_hex(mined.pooled.hash),
+        "transactionIndex": to_hex(mined.index),
+        "blockHash": to_hex(block.hash),
+        "blockNumber": to_hex(block.number),
+        "from": to_hex(mined.pooled.sender),
+        "to": to_hex(to) if to else None,
+        "type": to_hex(mined.pooled.type_id),
+        "status": to_hex(int(mined.succeeded)),
+        "gasUsed": to_hex(mined.gas_used),
+        "cumulativeGasUsed": to_hex(mined.cumulative_gas_used),
+        "effectiveGasPrice": to_hex(mined.effective_gas_price),
+        "contractAddress": None if mined.created is None else to_hex(mined.created),
         "logsBloom": _bloom(mined.bloom),
         "logs": [
             log_to_json(FoundLog(entry, mined.first_log_index + offset, mined, block))
@@ -101,14 +92,14 @@ def receipt_to_json(mined: MinedTransaction, block: Block) -> Json:
 def log_to_json(found: FoundLog) -> Json:
     """Write a log."""
     return {
-        "address": octets(found.entry.address),
-        "topics": [octets(topic) for topic in found.entry.topics],
-        "data": octets(found.entry.data),
-        "blockNumber": quantity(found.block.number),
-        "blockHash": octets(found.block.hash),
-        "transactionHash": octets(found.transaction.pooled.hash),
-        "transactionIndex": quantity(found.transaction.index),
-        "logIndex": quantity(found.log_index),
+        "address": to_hex(found.entry.address),
+        "topics": [to_hex(topic) for topic in found.entry.topics],
+        "data": to_hex(found.entry.data),
+        "blockNumber": to_hex(found.block.number),
+        "blockHash": to_hex(found.block.hash),
+        "transactionHash": to_hex(found.transaction.pooled.hash),
+        "transactionIndex": to_hex(found.transaction.index),
+        "logIndex": to_hex(found.log_index),
         "removed": False,
     }
 
@@ -116,32 +107,32 @@ def log_to_json(found: FoundLog) -> Json:
 def _transaction(pooled: PooledTransaction) -> dict[str, Json]:
     transaction = pooled.transaction
     written: dict[str, Json] = {
-        "hash": octets(pooled.hash),
-        "type": quantity(pooled.type_id),
-        "chainId": None if transaction.chain_id is None else quantity(transaction.chain_id),
-        "nonce": quantity(transaction.nonce),
-        "from": octets(pooled.sender),
-        "to": octets(transaction.to) if transaction.to else None,
-        "value": quantity(transaction.value),
-        "gas": quantity(transaction.gas),
-        "gasPrice": quantity(pooled.max_fee),
-        "input": octets(transaction.data),
-        "r": quantity(transaction.r),
-        "s": quantity(transaction.s),
-        "v": quantity(transaction.y_parity if pooled.type_id else _legacy_v(pooled)),
+        "hash": to_hex(pooled.hash),
+        "type": to_hex(pooled.type_id),
+        "chainId": None if transaction.chain_id is None else to_hex(transaction.chain_id),
+        "nonce": to_hex(transaction.nonce),
+        "from": to_hex(pooled.sender),
+        "to": to_hex(transaction.to) if transaction.to else None,
+        "value": to_hex(transaction.value),
+        "gas": to_hex(transaction.gas),
+        "gasPrice": to_hex(pooled.max_fee),
+        "input": to_hex(transaction.data),
+        "r": to_hex(transaction.r),
+        "s": to_hex(transaction.s),
+        "v": to_hex(transaction.y_parity if pooled.type_id else _legacy_v(pooled)),
     }
     if pooled.type_id:
-        written["yParity"] = quantity(transaction.y_parity)
+        written["yParity"] = to_hex(transaction.y_parity)
         written["accessList"] = [
             {
-                "address": octets(address),
-                "storageKeys": [octets(slot.to_bytes(32, "big")) for slot in slots],
+                "address": to_hex(address),
+                "storageKeys": [to_hex(slot.to_bytes(32, "big")) for slot in slots],
             }
             for address, slots in transaction.access_list
         ]
     if pooled.type_id == 2:
-        written["maxFeePerGas"] = quantity(pooled.max_fee)
-        written["maxPriorityFeePerGas"] = quantity(pooled.max_tip)
+        written["maxFeePerGas"] = to_hex(pooled.max_fee)
+        written["maxPriorityFeePerGas"] = to_hex(pooled.max_tip)
     return written
 
 
@@ -152,4 +143,4 @@ def _legacy_v(pooled: PooledTransaction) -> int:
 
 
 def _bloom(bloom: int) -> str:
-    return octets(bloom.to_bytes(BLOOM_BYTES, "big"))
+    return to_hex(bloom.to_bytes(BLOOM_BYTES, "big"))

@@ -11,9 +11,7 @@ from chain.devchain.formats import (
     block_to_json,
     log_to_json,
     mined_to_json,
-    octets,
     pending_to_json,
-    quantity,
     receipt_to_json,
 )
 from chain.devchain.ledger import Block, CallResult
@@ -33,6 +31,7 @@ from chain.devchain.parameters import (
     require_block,
 )
 from chain.devchain.pool import MAX_TRANSACTION_BYTES, PoolError
+from chain.hexes import to_hex
 
 _log = logging.getLogger(__name__)
 
@@ -64,12 +63,12 @@ class Methods:
         self._chain = chain
         self._table: dict[str, tuple[int, int, Callable[[Parameters], Json]]] = {
             # name: (fewest parameters, most parameters, method)
-            "eth_blockNumber": (0, 0, lambda _: quantity(chain.head().number)),
+            "eth_blockNumber": (0, 0, lambda _: to_hex(chain.head().number)),
             "eth_call": (1, 2, self._call),
-            "eth_chainId": (0, 0, lambda _: quantity(chain.config.chain_id)),
+            "eth_chainId": (0, 0, lambda _: to_hex(chain.config.chain_id)),
             "eth_estimateGas": (1, 2, self._estimate_gas),
             "eth_feeHistory": (2, 3, self._fee_history),
-            "eth_gasPrice": (0, 0, lambda _: quantity(chain.next_base_fee() + DEFAULT_TIP)),
+            "eth_gasPrice": (0, 0, lambda _: to_hex(chain.next_base_fee() + DEFAULT_TIP)),
             "eth_getBalance": (1, 2, self._get_balance),
             "eth_getBlockByHash": (1, 2, self._get_block_by_hash),
             "eth_getBlockByNumber": (1, 2, self._get_block_by_number),
@@ -79,7 +78,7 @@ class Methods:
             "eth_getTransactionByHash": (1, 1, self._get_transaction),
             "eth_getTransactionCount": (1, 2, self._get_transaction_count),
             "eth_getTransactionReceipt": (1, 1, self._get_receipt),
-            "eth_maxPriorityFeePerGas": (0, 0, lambda _: quantity(DEFAULT_TIP)),
+            "eth_maxPriorityFeePerGas": (0, 0, lambda _: to_hex(DEFAULT_TIP)),
             "eth_sendRawTransaction": (1, 1, self._send),
             "eth_syncing": (0, 0, lambda _: False),
             "net_listening": (0, 0, lambda _: True),
@@ -144,40 +143,40 @@ class Methods:
             else self._chain.call(block, request, gas)
         )
         _raise_execution_error(result)
-        return octets(result.output)
+        return to_hex(result.output)
 
     def _estimate_gas(self, parameters: Parameters) -> Json:
         request, _ = parse_call(parameters[0])
         limit, result = self._chain.estimate_gas(require_block(self._chain, parameters, 1), request)
         _raise_execution_error(result)
-        return quantity(limit)
+        return to_hex(limit)
 
     def _send(self, parameters: Parameters) -> Json:
         raw = parse_bytes(parameters[0], "transaction", MAX_TRANSACTION_BYTES)
         try:
-            return octets(self._chain.send(raw))
+            return to_hex(self._chain.send(raw))
         except PoolError as error:
             raise RpcFault(SERVER_ERROR, str(error)) from error
 
     def _get_balance(self, parameters: Parameters) -> Json:
         address = parse_fixed(parameters[0], "address", 20)
-        return quantity(self._chain.balance(require_block(self._chain, parameters, 1), address))
+        return to_hex(self._chain.balance(require_block(self._chain, parameters, 1), address))
 
     def _get_code(self, parameters: Parameters) -> Json:
         address = parse_fixed(parameters[0], "address", 20)
-        return octets(self._chain.code(require_block(self._chain, parameters, 1), address))
+        return to_hex(self._chain.code(require_block(self._chain, parameters, 1), address))
 
     def _get_storage_at(self, parameters: Parameters) -> Json:
         address = parse_fixed(parameters[0], "address", 20)
         slot = parse_quantity(parameters[1], "slot")
         word = self._chain.storage(require_block(self._chain, parameters, 2), address, slot)
-        return octets(word.to_bytes(32, "big"))
+        return to_hex(word.to_bytes(32, "big"))
 
     def _get_transaction_count(self, parameters: Parameters) -> Json:
         address = parse_fixed(parameters[0], "address", 20)
         if len(parameters) > 1 and parameters[1] == "pending":
-            return quantity(self._chain.pending_nonce(address))
-        return quantity(self._chain.nonce(require_block(self._chain, parameters, 1), address))
+            return to_hex(self._chain.pending_nonce(address))
+        return to_hex(self._chain.nonce(require_block(self._chain, parameters, 1), address))
 
     def _get_block_by_number(self, parameters: Parameters) -> Json:
         full = parse_flag(parameters[1], "full transactions") if len(parameters) > 1 else False
@@ -230,16 +229,16 @@ class Methods:
         blocks = [block for n in numbers if (block := self._chain.block_by_number(n)) is not None]
         following = self._chain.block_by_number(newest.number + 1)
         next_fee = self._chain.next_base_fee() if following is None else following.base_fee
-        base_fees: list[Json] = [quantity(block.base_fee) for block in blocks]
+        base_fees: list[Json] = [to_hex(block.base_fee) for block in blocks]
         ratios: list[Json] = [block.header.gas_used / block.header.gas_limit for block in blocks]
         answer: dict[str, Json] = {
-            "oldestBlock": quantity(numbers.start),
-            "baseFeePerGas": [*base_fees, quantity(next_fee)],
+            "oldestBlock": to_hex(numbers.start),
+            "baseFeePerGas": [*base_fees, to_hex(next_fee)],
             "gasUsedRatio": ratios,
         }
         if percentiles:
             answer["reward"] = [
-                [quantity(tip) for tip in _tips_at(block, percentiles)] for block in blocks
+                [to_hex(tip) for tip in _tips_at(block, percentiles)] for block in blocks
             ]
         return answer
 
@@ -250,7 +249,7 @@ def _raise_execution_error(result: CallResult) -> None:
     if result.reverted:
         reason = decode_revert_reason(result.output)
         message = "execution reverted" if reason is None else f"execution reverted: {reason}"
-        raise RpcFault(EXECUTION_REVERTED, message, octets(result.output))
+        raise RpcFault(EXECUTION_REVERTED, message, to_hex(result.output))
     raise RpcFault(SERVER_ERROR, result.error)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from chain.devchain.ledger import Block, CallRequest
 from chain.devchain.node import Devchain
+from chain.hexes import parse_hex_bytes, parse_hex_quantity
 
 INVALID_PARAMS: Final = -32602
 SERVER_ERROR: Final = -32000
@@ -28,22 +29,18 @@ class RpcFault(Exception):
 
 def parse_quantity(value: object, name: str) -> int:
     """Parse a 0x-prefixed hexadecimal number of at most 256 bits."""
-    if not isinstance(value, str) or not value.startswith("0x") or not 3 <= len(value) <= 66:
-        raise _invalid(name, value, "a hexadecimal number such as 0x1f")
     try:
-        return int(value[2:], 16)
+        return parse_hex_quantity(value)
     except ValueError:
         raise _invalid(name, value, "a hexadecimal number such as 0x1f") from None
 
 
 def parse_bytes(value: object, name: str, max_bytes: int = MAX_CALL_DATA_BYTES) -> bytes:
     """Parse 0x-prefixed hexadecimal bytes."""
-    if not isinstance(value, str) or not value.startswith("0x"):
-        raise _invalid(name, value, "hexadecimal bytes with 0x in front")
-    if len(value) > 2 + 2 * max_bytes:
+    if isinstance(value, str) and len(value) > 2 + 2 * max_bytes:
         raise RpcFault(INVALID_PARAMS, f"{name}: longer than {max_bytes} bytes")
     try:
-        return bytes.fromhex(value[2:])
+        return parse_hex_bytes(value)
     except ValueError:
         raise _invalid(name, value, "hexadecimal bytes with 0x in front") from None
 

@@ -1,0 +1,150 @@
+"""Builders of the transactions a node sends: pure functions from intent to call data.
+
+Gas limits. Calls whose cost depends on the block they land in carry a limit of their own: the
+first one of an epoch pays for freezing the seed, a rival's bundle changes what submitting costs.
+The limits are about one and a half times the most that was measured (tests/chain/test_gas.py
+keeps them honest). The other calls are estimated by the chain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chain.abi import get_interface
+from chain.deployment import Deployment
+from chain.records import Call, SlotKind
+from protocols.errors import LocalError
+from protocols.lanes import pack_words
+from protocols.reports import SignedReport
+from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
+
+MAX_CLAIMS: Final = 64
+"""Items in one claim, as in Rewards.vy."""
+
+CONTRIBUTE_GAS: Final = 250_000
+COMMIT_GAS: Final = 250_000
+SUBMIT_BASE_GAS: Final = 700_000
+SUBMIT_SEAT_GAS: Final = 90_000
+"""Per report: signature, 256 lanes, deviations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Builds calls for one deployment. Amounts are in the token's smallest unit, 10^-18."""
+
+    deployment: Deployment
+
+    def approve(self, spender: Wallet, amount: int) -> Call:
+        """Allow a contract of ours to take `amount` from the sender."""
+        return self._build("Token", "approve", spender, amount)
+
+    def transfer(self, receiver: Wallet, amount: int) -> Call:
+        """Send tokens."""
+        return self._build("Token", "transfer", receiver, amount)
+
+    def register(
+        self, kind: SlotKind, node_key: NodeKey, binding: bytes, stake: int
+    ) -> tuple[Call, Call]:
+        """Approve the stake, then register: active from the next epoch on.
+
+        `binding` is the node key's 64-byte signature over the sender's wallet.
+        """
+        if len(binding) != 64:
+            raise LocalError(f"binding: found {len(binding)} bytes, expected 64")
+        function = "register_provider" if kind is SlotKind.PROVIDER else "register_checker"
+        return (
+            self.approve(self.deployment.address("Registry"), stake),
+            self._build("Registry", function, node_key, binding[:32], binding[32:], stake),
+        )
+
+    def leave(self, kind: SlotKind) -> Call:
+        """Give up the sender's slot from the next epoch on."""
+        function = "leave_provider" if kind is SlotKind.PROVIDER else "leave_checker"
+        return self._build("Registry", function)
+
+    def withdraw(self, kind: SlotKind, index: int) -> Call:
+        """Pay the stake of a slot that was left out to its wallet, once the delay is over."""
+        function = "withdraw_provider" if kind is SlotKind.PROVIDER else "withdraw_checker"
+        return self._build("Registry", function, index)
+
+    def commit(self, checker: int, commitment: Digest) -> Call:
+        """Store a checker's first commitment, or replace one whose secret was lost."""
+        return self._build("Beacon", "commit", checker, commitment, gas_limit=COMMIT_GAS)
+
+    def contribute(self, checker: int, secret: bytes, next_commitment: Digest) -> Call:
+        """Open the commitment of an earlier epoch and make the next; once per epoch."""
+        return self._build(
+            "Beacon", "contribute", checker, secret, next_commitment, gas_limit=CONTRIBUTE_GAS
+        )
+
+    def submit(
+        self,
+        epoch: Epoch,
+        shard: Shard,
+        checker_slots: int,
+        provider_slots: int,
+        medians: Sequence[int],
+        reports: Sequence[SignedReport],
+    ) -> Call:
+        """Submit a bundle: the reports of at least a quorum of distinct seats.
+
+        `medians` are the raw low medians of these reports in 256 lanes; `…_slots` count the
+        slots created before the epoch.
+        """
+        return self._build(
+            "Consensus",
+            "submit",
+            epoch,
+            shard,
+            checker_slots,
+            provider_slots,
+            pack_words(medians),
+            [_to_abi(report) for report in reports],
+            gas_limit=SUBMIT_BASE_GAS + SUBMIT_SEAT_GAS * len(reports),
+        )
+
+    def claim_provider(self, provider: int, epochs: Sequence[Epoch]) -> Call:
+        """Have the rewards of up to MAX_CLAIMS epochs paid to a provider slot's wallet."""
+        _require_claims(len(epochs))
+        return self._build("Rewards", "claim_provider", provider, list(epochs))
+
+    def claim_checker(self, checker: int, items: Sequence[tuple[Epoch, Shard, Seat]]) -> Call:
+        """Have the rewards of up to MAX_CLAIMS reports paid to a checker slot's wallet."""
+        _require_claims(len(items))
+        return self._build("Rewards", "claim_checker", checker, list(items))
+
+    def fund(self, amount: int) -> tuple[Call, Call]:
+        """Approve `amount`, then add it to the fund that rewards are paid from."""
+        return (
+            self.approve(self.deployment.address("Rewards"), amount),
+            self._build("Rewards", "fund", amount),
+        )
+
+    def _build(
+        self, contract: str, function: str, *arguments: object, gas_limit: int | None = None
+    ) -> Call:
+        return Call(
+            to=self.deployment.address(contract),
+            data=get_interface(contract).functions[function].encode(arguments),
+            gas_limit=gas_limit,
+        )
+
+
+def _require_claims(count: int) -> None:
+    if not 1 <= count <= MAX_CLAIMS:
+        raise LocalError(f"claims: found {count}, expected 1 … {MAX_CLAIMS}")
+
+
+def _to_abi(signed: SignedReport) -> tuple[object, ...]:
+    """Arrange a report as Consensus.vy takes it, its signature in EIP-2098's 64 bytes."""
+    r, s, v = signed.signature[:32], signed.signature[32:64], signed.signature[64]
+    report = signed.report
+    return (
+        signed.seat,
+        pack_words(report.scores),
+        report.online,
+        report.fraud,
+        report.evidence,
+        r,
+        int.from_bytes(s, "big") | (v - 27) << 255,
+    )
