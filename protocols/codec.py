@@ -18,14 +18,22 @@ Value: TypeAlias = "int | bytes | str | Sequence[Value]"
 MAX_DEPTH = 3
 """Deepest nesting used by a message: a message, a list in it, a pair in that list."""
 
+MAX_ITEMS = 32
+"""Longest array of any message is below this. The parser allocates an array before it has seen
+its items, so an announced length must never be worth more than a few hundred bytes."""
+
 
 def encode(value: Value) -> bytes:
     """Encode `value` in its only valid form (shortest integers and lengths).
 
-    Raises LocalError for a value that this wire does not have.
+    Raises LocalError for a value that this wire does not have: another type, an integer outside
+    64 bits, text that is not Unicode, arrays deeper than MAX_DEPTH or longer than MAX_ITEMS.
     """
     _require_encodable(value, MAX_DEPTH)
-    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    try:
+        packed: bytes = msgpack.packb(value, use_bin_type=True)
+    except UnicodeEncodeError as error:
+        raise LocalError("text is not Unicode") from error
     return packed
 
 
@@ -33,7 +41,7 @@ def decode(data: bytes, max_bytes: int) -> list[Value]:
     """Decode one array out of at most `max_bytes` bytes.
 
     Raises MalformedError for anything but the canonical encoding of an array of allowed values;
-    the length is checked before parsing, and no container can be announced larger than the data.
+    the length is checked before parsing, that of an array before anything is allocated for it.
     """
     if len(data) > max_bytes:
         raise MalformedError("oversized", f"{len(data)} bytes, at most {max_bytes}")
@@ -44,7 +52,7 @@ def decode(data: bytes, max_bytes: int) -> list[Value]:
             strict_map_key=True,
             max_str_len=max_bytes,
             max_bin_len=max_bytes,
-            max_array_len=max_bytes,
+            max_array_len=MAX_ITEMS,
             max_map_len=0,
             max_ext_len=0,
         )
@@ -67,9 +75,14 @@ def _require_encodable(value: object, depth: int) -> None:
     if isinstance(value, int):
         if not 0 <= value < 1 << 64:
             raise LocalError("integer outside 0 … 2^64 − 1")
+    elif isinstance(value, msgpack.ExtType):
+        # It is a tuple too, and would be written as the extension that it stands for.
+        raise LocalError("extensions cannot be encoded")
     elif isinstance(value, (list, tuple)):
         if depth == 0:
             raise LocalError(f"nested deeper than {MAX_DEPTH}")
+        if len(value) > MAX_ITEMS:
+            raise LocalError(f"array of {len(value)}, at most {MAX_ITEMS}")
         for item in value:
             _require_encodable(item, depth - 1)
     elif not isinstance(value, (bytes, str)):

@@ -14,7 +14,8 @@ from protocols.params import MAX_SEATS
 from protocols.types import Digest, Seat, Shard
 
 _OFFSET_WORD = 0xFFFF
-_RANK_WORD = 0xFFFE_0000
+_RANK_BIT = 1 << 64
+"""Sets the draws of ranks apart: shard and word of a seat stay below 2^48."""
 
 
 def compute_committee(seed: Digest, shard: Shard, slots: int, seats: int) -> tuple[int, ...]:
@@ -45,13 +46,11 @@ def compute_transmission_order(seed: Digest, shard: Shard, seats: int) -> tuple[
     return tuple(
         sorted(
             (Seat(seat) for seat in range(seats)),
-            key=lambda seat: (_draw(seed, shard, _RANK_WORD + seat), seat),
+            key=lambda seat: (_draw(seed, shard, seat, _RANK_BIT), seat),
         )
     )
 
 
-def _draw(seed: Digest, shard: Shard, word: int) -> int:
-    # Seats and the offset use the low 16 bits below the shard; ranks a range above them, shifted
-    # so that no (shard, word) pair of the two uses can meet.
-    packed = shard << 16 | word if word <= _OFFSET_WORD else shard << 48 | word
+def _draw(seed: Digest, shard: Shard, word: int, use: int = 0) -> int:
+    packed = use | shard << 16 | word
     return int.from_bytes(keccak256(seed, packed.to_bytes(32, "big")), "big")

@@ -19,7 +19,7 @@ from protocols.wire import Message
 MessageT = TypeVar("MessageT", bound=Message)
 
 ENVELOPE_OVERHEAD = 256
-"""Room for everything around the body; the exact figure is below 160 bytes."""
+"""Room for everything around the body: 142 bytes at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ def decode_envelope(data: bytes, max_bytes: int, network: NetworkId) -> Envelope
         raise MalformedError("wrong field count", f"{len(values)} in an envelope")
     version, kind, found_network, signer, body, signature = values
     if version != PROTOCOL_VERSION:
-        raise MalformedError("wrong version", f"found {version!r}"[:80])
+        found = version if isinstance(version, int) else type(version).__name__
+        raise MalformedError("wrong version", f"found {found}, expected {PROTOCOL_VERSION}")
     if found_network != network:
         raise MalformedError("wrong network")
     if not isinstance(kind, int) or not isinstance(body, bytes):
@@ -82,8 +83,8 @@ def open_envelope(
     fields. `max_bytes` lowers the cap of the body where the caller knows better.
     Raises MalformedError or ForgedError.
     """
-    cap = min(expected.MAX_BYTES, max_bytes or expected.MAX_BYTES) + ENVELOPE_OVERHEAD
-    envelope = decode_envelope(data, cap, network)
+    cap = expected.MAX_BYTES if max_bytes is None else min(expected.MAX_BYTES, max_bytes)
+    envelope = decode_envelope(data, cap + ENVELOPE_OVERHEAD, network)
     if envelope.kind != expected.KIND:
         raise MalformedError("wrong kind", f"found {envelope.kind}, expected {expected.KIND}")
     if signer is not None and envelope.signer != signer:

@@ -143,7 +143,7 @@ class OpenRequest(Message):
 
 @dataclass(frozen=True, slots=True)
 class Openings(Message):
-    """The rows asked for, with their paths (`compute.encode_openings`)."""
+    """The rows asked for, with their paths (`openings.encode_openings`)."""
 
     KIND: ClassVar[int] = 7
     MAX_BYTES: ClassVar[int] = MAX_OPENINGS_BYTES + 128
@@ -181,7 +181,7 @@ class ReportsResponse(Message):
     """The sealed report messages held, each to be judged as if it came by gossip."""
 
     KIND: ClassVar[int] = 10
-    MAX_BYTES: ClassVar[int] = MAX_SEATS * 2048
+    MAX_BYTES: ClassVar[int] = MAX_SEATS * 2048 + 128
 
     reports: tuple[bytes, ...] = list_of(Bytes(0, 2048), MAX_SEATS)
 

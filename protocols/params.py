@@ -73,7 +73,9 @@ class Preset:
     reveal_ms: int
     """Time to publish reports and for gossip to carry them everywhere."""
     grace_seconds: int
-    """How long after its epoch a bundle is still accepted: room for every rank to try."""
+    """How long after its epoch a bundle is still accepted. With the bundle phase it leaves room for
+    as many ranks to fail as a quorum can miss (k − q), and for the next one to succeed. At most
+    one epoch, because the contract knows no older seed."""
     seats: int
     """Committee size k."""
     shape: Shape
@@ -130,10 +132,12 @@ class Preset:
         return self.window_ms + self.commitment_slack_ms + self.opening_ms
 
 
-def _pools(epoch_seconds: int) -> dict[str, int]:
-    emission = EMISSION_PER_SECOND * epoch_seconds
-    checkers = emission * CHECKER_SHARE_PERCENT // 100
-    return {"provider_pool": emission - checkers, "checker_pool": checkers}
+def _checker_pool(epoch_seconds: int) -> int:
+    return EMISSION_PER_SECOND * epoch_seconds * CHECKER_SHARE_PERCENT // 100
+
+
+def _provider_pool(epoch_seconds: int) -> int:
+    return EMISSION_PER_SECOND * epoch_seconds - _checker_pool(epoch_seconds)
 
 
 MAINNET = Preset(
@@ -161,7 +165,8 @@ MAINNET = Preset(
     min_provider_stake=100 * TOKEN,
     min_checker_stake=1000 * TOKEN,
     max_stake=10_000 * TOKEN,
-    **_pools(3600),
+    provider_pool=_provider_pool(3600),
+    checker_pool=_checker_pool(3600),
 )
 
 TESTNET = replace(
@@ -175,7 +180,8 @@ TESTNET = replace(
     # agung is tried from ordinary computers: ten points for 10 Top/s keeps their scores visible.
     reference_rate=10_000_000_000_000,
     unstake_delay_seconds=3600,
-    **_pools(300),
+    provider_pool=_provider_pool(300),
+    checker_pool=_checker_pool(300),
 )
 
 MINIMAL = replace(
@@ -201,7 +207,8 @@ MINIMAL = replace(
     rank_delay_ms=2_500,
     ring_epochs=64,
     unstake_delay_seconds=60,
-    **_pools(20),
+    provider_pool=_provider_pool(20),
+    checker_pool=_checker_pool(20),
 )
 
 PRESETS = {preset.name: preset for preset in (MAINNET, TESTNET, MINIMAL)}

@@ -93,10 +93,11 @@ def low_median(values: Sequence[int]) -> int:
 
 
 def is_deviating(score: int, median: int, tolerance_shift: int) -> bool:
-    """Tell whether `score` is off by more than median / 2^shift, in halves as the contract does.
+    """Tell whether half of `score` is further than ⌊median / 2^(1 + shift)⌋ from half of `median`.
 
-    Halving keeps the sum below 2^15, which the contract's packed comparison needs; a difference
-    of one point never counts.
+    That is "off by more than median / 2^shift", in halves rounded down, as the contract does it:
+    halving keeps the sums below 2^15, which its packed comparison needs. The rounding is worth
+    less than three points, so it matters for scores of a few points only.
     """
     half, middle = score >> 1, median >> 1
     slack = median >> (1 + tolerance_shift)
@@ -104,7 +105,12 @@ def is_deviating(score: int, median: int, tolerance_shift: int) -> bool:
 
 
 def agree(reports: Sequence[Report], tolerance_shift: int) -> Agreement:
-    """Form the consensus of reports on one epoch and shard (at least one)."""
+    """Form the consensus of reports on one epoch and shard.
+
+    LocalError when there is none, or when they are not all on the same.
+    """
+    if len({(report.epoch, report.shard) for report in reports}) != 1:
+        raise LocalError("reports: expected one or more, of one epoch and shard")
     columns = zip(*(report.scores for report in reports), strict=True)
     medians = tuple(low_median(column) for column in columns)
     fraud = _majority([report.fraud for report in reports])

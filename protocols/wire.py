@@ -4,11 +4,18 @@ A message declares each field with its wire form; there are no optional fields a
 ones, so that one meaning has one encoding. A change of fields is a new protocol version.
 """
 
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self, TypeAlias
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar, Protocol, Self
 
-from protocols.codec import Value, decode, encode
+from protocols.codec import decode, encode
 from protocols.errors import LocalError, MalformedError
+
+
+class Form(Protocol):
+    """How one field is written, and what it may hold."""
+
+    def find_problem(self, value: object) -> str | None:
+        """Say what keeps `value` from this form, or None when it fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +23,14 @@ class Uint:
     """An integer 0 ≤ i ≤ `maximum`."""
 
     maximum: int
+
+    def find_problem(self, value: object) -> str | None:
+        """See `Form`."""
+        if not isinstance(value, int):
+            return f"found {type(value).__name__}, expected an integer"
+        if not 0 <= value <= self.maximum:
+            return f"found {value}, expected 0 … {self.maximum}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,14 @@ class Bytes:
     minimum: int
     maximum: int
 
+    def find_problem(self, value: object) -> str | None:
+        """See `Form`."""
+        if not isinstance(value, bytes):
+            return f"found {type(value).__name__}, expected bytes"
+        if not self.minimum <= len(value) <= self.maximum:
+            return f"found {len(value)} bytes, expected {self.minimum} … {self.maximum}"
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -32,16 +55,29 @@ class Text:
 
     maximum: int
 
+    def find_problem(self, value: object) -> str | None:
+        """See `Form`."""
+        if not isinstance(value, str):
+            return f"found {type(value).__name__}, expected text"
+        if len(value) > self.maximum:
+            return f"found {len(value)} characters, expected at most {self.maximum}"
+        return None if value.isascii() and value.isprintable() else "not printable ASCII"
+
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
     """At most `maximum` values of one form."""
 
-    item: "Form"
+    item: Form
     maximum: int
 
-
-Form: TypeAlias = Uint | Bytes | Text | ListOf
+    def find_problem(self, value: object) -> str | None:
+        """See `Form`."""
+        if not isinstance(value, (list, tuple)):
+            return f"found {type(value).__name__}, expected a list"
+        if len(value) > self.maximum:
+            return f"found {len(value)} items, expected at most {self.maximum}"
+        return next((p for p in map(self.item.find_problem, value) if p is not None), None)
 
 
 def uint(bits: int) -> Any:
@@ -79,15 +115,18 @@ class Message:
     """Cap on the encoded body, checked before parsing."""
 
     def encode(self) -> bytes:
-        """Encode the body; LocalError when a field breaks its own limits."""
+        """Encode the body; LocalError when a field breaks its own limits, or the body its cap."""
         values = []
         for declared in fields(self):
             value = getattr(self, declared.name)
-            problem = _find_problem(value, declared.metadata["form"])
+            problem = _form_of(declared).find_problem(value)
             if problem:
                 raise LocalError(f"{type(self).__name__}.{declared.name}: {problem}")
             values.append(list(value) if isinstance(value, tuple) else value)
-        return encode(values)
+        body = encode(values)
+        if len(body) > self.MAX_BYTES:
+            raise LocalError(f"{type(self).__name__}: {len(body)} bytes, at most {self.MAX_BYTES}")
+        return body
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
@@ -98,35 +137,13 @@ class Message:
             raise MalformedError("wrong field count", f"{len(values)} for {cls.__name__}")
         parsed: list[Any] = []
         for value, each in zip(values, declared, strict=True):
-            problem = _find_problem(value, each.metadata["form"])
+            problem = _form_of(each).find_problem(value)
             if problem:
                 raise MalformedError("bad field", f"{cls.__name__}.{each.name}: {problem}")
             parsed.append(tuple(value) if isinstance(value, list) else value)
         return cls(*parsed)
 
 
-def _find_problem(value: Value, form: Form) -> str | None:
-    """Say what keeps `value` from fitting `form`, or None."""
-    match form:
-        case Uint(maximum):
-            if not isinstance(value, int):
-                return f"found {type(value).__name__}, expected an integer"
-            return None if 0 <= value <= maximum else f"found {value}, expected 0 … {maximum}"
-        case Bytes(minimum, maximum):
-            if not isinstance(value, bytes):
-                return f"found {type(value).__name__}, expected bytes"
-            if minimum <= len(value) <= maximum:
-                return None
-            return f"found {len(value)} bytes, expected {minimum} … {maximum}"
-        case Text(maximum):
-            if not isinstance(value, str):
-                return f"found {type(value).__name__}, expected text"
-            if len(value) > maximum:
-                return f"found {len(value)} characters, expected at most {maximum}"
-            return None if value.isascii() and value.isprintable() else "not printable ASCII"
-        case ListOf(item, maximum):
-            if not isinstance(value, (list, tuple)):
-                return f"found {type(value).__name__}, expected a list"
-            if len(value) > maximum:
-                return f"found {len(value)} items, expected at most {maximum}"
-            return next((p for p in (_find_problem(v, item) for v in value) if p), None)
+def _form_of(declared: Field[Any]) -> Form:
+    form: Form = declared.metadata["form"]
+    return form
