@@ -8,9 +8,10 @@ How a transaction goes:
                                       (+20 %)     │             are sent again
                                                   └─ caller gave up: replaced by an empty transfer
 
-At most one nonce is outside the chain at a time, so an attempt that is stuck can only hold up
-its successors, never leave a gap. Everything that was signed is in the journal before it is sent;
-after a crash the journal is all it takes to go on. A nonce's entries stay until it is final.
+At most one nonce is outside the chain at a time, unless the caller asks for more, so an attempt
+that is stuck holds up its successors but leaves no gap. Everything that was signed is in the
+journal before it is sent; after a crash the journal is all it takes to go on. A nonce's entries
+stay until it is final.
 
 The manager's state changes in one task only, `run`; callers of `execute` leave a ticket.
 """
@@ -83,6 +84,8 @@ class TransactionManager:
 
     `poll_seconds` is the time between two looks at the chain while something is under way.
     `replace_after_blocks` is how many blocks an attempt is given before it is replaced.
+    `max_unmined` is how many nonces may be outside the chain at a time: 1 for a node, more for
+    whoever sends many transactions that do not build on one another.
     `finality_blocks` None asks the endpoint for the finalised block; a number takes blocks that
     old for final, for chains that do not know the tag.
     """
@@ -96,6 +99,7 @@ class TransactionManager:
         chain_id: int,
         poll_seconds: float = 1.0,
         replace_after_blocks: int = 3,
+        max_unmined: int = 1,
         finality_blocks: int | None = None,
         fees: FeePolicy | None = None,
     ) -> None:
@@ -105,11 +109,14 @@ class TransactionManager:
         self._chain_id = chain_id
         self._poll_seconds = poll_seconds
         self._replace_after_blocks = replace_after_blocks
+        self._max_unmined = max_unmined
         self._finality_blocks = finality_blocks
         self._fees = FeePolicy() if fees is None else fees
         self._queue: deque[Ticket] = deque()
         self._flights: list[Flight] = restore_flights(journal.entries())
-        self._restored = {flight.label: flight for flight in self._flights}
+        self._restored = {
+            _intent(flight.label, flight.attempts[0].call): flight for flight in self._flights
+        }
         self._seen: bytes | None = None
         self._wake = trio.Event()
 
@@ -123,9 +130,9 @@ class TransactionManager:
     ) -> Receipt:
         """Execute a call and return the receipt once it is confirmed as asked.
 
-        `label` names the intent, in logs and in the journal: the same intent must have the same
-        label after a restart, and no other intent may have it. If it was under way when the
-        program stopped, its outcome is returned, and nothing is sent a second time.
+        `label` names the intent, in logs and in the journal: "claim of epoch 7" rather than
+        "claim". If the same call under the same label was under way when the program stopped,
+        that one's outcome is returned, and nothing is sent a second time.
 
         `deadline` is on Trio's clock, as in `trio.CancelScope`. A caller whose deadline passes or
         who is cancelled gives the intent up.
@@ -137,7 +144,7 @@ class TransactionManager:
         if call.gas_limit is not None and call.gas_limit > MAX_GAS:
             raise LocalError(f"{label}: gas limit {call.gas_limit}, expected at most {MAX_GAS}")
         ticket = Ticket(call, label, confirmations)
-        restored = self._restored.pop(label, None)
+        restored = self._restored.pop(_intent(label, call), None)
         if restored is not None:
             self._attach(restored, ticket)
         elif len(self._queue) >= MAX_QUEUE:
@@ -203,9 +210,8 @@ class TransactionManager:
             self._flights.sort(key=lambda each: each.nonce)
 
     def _may_start(self) -> bool:
-        return len(self._flights) < MAX_FLIGHTS and all(
-            flight.receipt is not None for flight in self._flights
-        )
+        unmined = sum(flight.receipt is None for flight in self._flights)
+        return unmined < self._max_unmined and len(self._flights) < MAX_FLIGHTS
 
     def _drop_abandoned(self) -> None:
         self._queue = deque(ticket for ticket in self._queue if not ticket.abandoned)
@@ -353,11 +359,18 @@ class TransactionManager:
             flight.sent_at = head.hash
 
     def _take_back(self, flight: Flight, error: RefusedError, refusal: Refusal) -> None:
-        """Give up a nonce whose only attempt was refused for good."""
-        self._finish(flight)
+        """Deal with a nonce whose only attempt was refused for good."""
         ticket = flight.ticket
         if ticket is None:
+            raise LocalError(f"{flight.label}: a restored transaction counts as accepted")
+        if flight is not self._flights[-1]:
+            # Later nonces build on this one, so it is used up by an empty transfer; unless it is
+            # used already, which the next block tells.
+            if refusal is not Refusal.NONCE_USED:
+                ticket.fail(error)
+                ticket.abandoned = True
             return
+        self._finish(flight)
         if refusal is Refusal.NONCE_USED and ticket.retries < MAX_RETRIES:
             ticket.retries += 1
             self._queue.appendleft(ticket)
@@ -424,3 +437,8 @@ class TransactionManager:
         if call.to is not None:
             described["to"] = to_hex(call.to)
         return described
+
+
+def _intent(label: str, call: Call) -> tuple[object, ...]:
+    """What makes two calls the same intent: all but the gas limit, which estimates change."""
+    return label, call.to, call.data, call.value
