@@ -69,7 +69,7 @@ class NodeSigningKey(SigningKey):
 class WalletKey:
     """A decrypted wallet: signs digests and transactions, and shows its address only."""
 
-    __slots__ = ("__private_key", "_address")
+    __slots__ = ("__private_key", "_checksum_address")
 
     def __init__(self, private_key: bytes) -> None:
         if len(private_key) != 32 or not 0 < int.from_bytes(private_key, "big") < _ORDER:
@@ -77,25 +77,25 @@ class WalletKey:
                 "wallet key: found no private key of secp256k1, expected 32 bytes below its order"
             )
         self.__private_key = private_key
-        self._address: str = Account.from_key(private_key).address
+        self._checksum_address: str = Account.from_key(private_key).address
 
     @property
-    def address(self) -> str:
-        """The account with EIP-55's checksum, as transactions name it."""
-        return self._address
-
-    @property
-    def wallet_address(self) -> Wallet:
+    def address(self) -> Wallet:
         """The account as 20 bytes."""
-        return Wallet(bytes.fromhex(self._address[2:]))
+        return Wallet(bytes.fromhex(self._checksum_address[2:]))
+
+    @property
+    def checksum_address(self) -> str:
+        """The account as people read it: 0x and EIP-55's mixed case."""
+        return self._checksum_address
 
     def sign_digest(self, digest: Digest) -> bytes:
         """Sign 32 bytes: r ‖ s ‖ v, 65 bytes (see `protocols.signing.sign_digest`)."""
         return sign_digest(self.__private_key, digest)
 
-    def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
-        """Return the raw signed transaction, ready to be sent."""
-        signed = Account.sign_transaction(dict(transaction), self.__private_key)
+    def sign_transaction(self, transaction: dict[str, Any]) -> bytes:
+        """Sign a transaction given by the names of JSON-RPC; return it encoded."""
+        signed = Account.sign_transaction(transaction, self.__private_key)
         return bytes(signed.raw_transaction)
 
     def encrypt(self, password: str, kdf: Kdf) -> bytes:
@@ -104,7 +104,7 @@ class WalletKey:
         return json.dumps(sealed, indent=1).encode() + b"\n"
 
     def __repr__(self) -> str:
-        return f"<WalletKey {self._address}>"
+        return f"<WalletKey {self._checksum_address}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a wallet key is not pickled")
@@ -157,11 +157,11 @@ class Keystore:
     @property
     def wallet_address(self) -> Wallet:
         """The account that this node acts for."""
-        return self.wallet.wallet_address
+        return self.wallet.address
 
     @property
     def transaction_signer(self) -> WalletKey:
-        """What the chain's transaction manager signs with."""
+        """What the chain's transaction manager signs with (`chain.signer.Signer`)."""
         return self.wallet
 
     def sign_digest(self, digest: Digest) -> bytes:

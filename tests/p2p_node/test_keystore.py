@@ -55,7 +55,8 @@ def test_opened_keys_are_the_created_ones(keystore: Keystore, data_dir: Path) ->
 
 def test_wallet_is_the_one_given(keystore: Keystore) -> None:
     expected = Account.from_key(PRIVATE_KEY).address
-    assert keystore.wallet.address == expected
+    assert keystore.wallet.checksum_address == expected
+    assert keystore.wallet.address == bytes.fromhex(expected[2:])
     assert keystore.wallet_address == bytes.fromhex(expected[2:])
 
 
@@ -96,7 +97,7 @@ def test_transaction_is_signed_by_the_wallet(keystore: Keystore) -> None:
         "maxPriorityFeePerGas": 1,
     }
     signed = keystore.transaction_signer.sign_transaction(transaction)
-    assert Account.recover_transaction(signed) == keystore.wallet.address
+    assert Account.recover_transaction(signed) == keystore.wallet.checksum_address
 
 
 def test_wallet_is_never_overwritten(keystore: Keystore, data_dir: Path) -> None:
@@ -258,7 +259,7 @@ def test_keys_do_not_show(keystore: Keystore, caplog: pytest.LogCaptureFixture) 
 
 def test_public_halves_do_show(keystore: Keystore) -> None:
     assert keystore.node_key.hex() in repr(keystore)
-    assert keystore.wallet.address in repr(keystore)
+    assert keystore.wallet.checksum_address in repr(keystore)
 
 
 def test_wallet_key_cannot_be_copied_out(keystore: Keystore) -> None:
