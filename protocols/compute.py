@@ -15,16 +15,16 @@ worth nothing to another identity, for another device or at another time.
 
 **Why the list of round roots is hashed flat.** An opened round needs root_t and root_{t−1} under
 the commitment. The list costs 32 bytes a round; a Merkle tree over the roots would cost, at 64
-openings, about 64 · 32 · (2 + log2 rounds) bytes. The list is the smaller up to some 800 rounds;
-real windows hold tens to hundreds, beside 0.25 … 8 MiB of rows. It is also one hash to check.
+openings, about 64 · 32 · (2 + log2 rounds) bytes. The list is the smaller up to some 700 rounds,
+and a window holds tens to hundreds, beside 0.25 … 8 MiB of rows. It is also one hash to check.
 
 **Why B is shared by all providers of an epoch.** `derive_b_seed` takes an identity, and the
 network leaves it empty. What makes work unshareable is A, which is bound to the identity. A B of
-one's own would add nothing against the two ways of sharing: a relay to an equal device regenerates
-B in k·n bytes of Philox (2 MB to 268 MB: at most milliseconds on a GPU) next to a job of seconds,
-and one device behind two identities does the same multiplications either way. Tables over a fixed
-B can be amortised over one identity's epoch just as over many. The price of an own B would be
-paid by the checkers: u = B·r once per provider instead of once per epoch, 256 × 0.4 s per shard at
+one's own would add nothing against the two ways of sharing: a relay to an equal device has only to
+expand B again, k·n bytes beside the m·k·n multiplications of every single round; and one device
+behind two identities does the same multiplications either way. Tables over a fixed B can be
+amortised over one identity's epoch just as over many. The price of an own B would be paid by the
+checkers: u = B·r once per provider instead of once per epoch, 256 × 0.4 s per shard at
 k = n = 16,384, for providers that may not even answer.
 
 Integers in hashed bytes are unsigned 32-bit little-endian; everything else has a fixed length.
@@ -50,7 +50,7 @@ MAX_N = 32_768
 """Rows of at most 128 KiB: 64 openings stay below 9 MiB."""
 
 MAX_B_BYTES = 1 << 30
-"""Largest B: what a checker expands once per epoch (about 1.5 s on one core)."""
+"""Largest B: what a checker expands once per epoch (about 1.6 s on one core)."""
 
 MAX_ROUNDS = 16_384
 """Most rounds of one job: 512 KiB of round roots. A provider that gets there stops early, which

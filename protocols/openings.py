@@ -11,7 +11,7 @@ Openings on the wire, for c pairs in ascending order and R rounds:
     c paths      Merkle path of each row in its round, 32 bytes per sibling, bottom up
 
 Nothing is announced within: every length follows from the shape, R and the pairs, which the
-checker has before the first byte arrives. Paths are not merged, as they are below 3 % of the
+checker has before the first byte arrives. Paths are not merged, as they are below 4 % of the
 bytes wherever rows are 16 KiB or more.
 """
 

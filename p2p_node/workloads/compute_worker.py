@@ -2,7 +2,7 @@
 
 A thread and not a process: everything heavy in a round (BLAS, philox, SHA-256 of 4 KiB) releases
 the GIL. Measured with a task that sleeps for 1 ms on the event loop's side of a two-core machine:
-it woke 0.3 ms late (99th percentile) without a job, 0.4 … 0.6 ms late during one.
+it woke 0.3 ms late (99th percentile) without a job, 0.4 … 0.7 ms late during one.
 """
 
 import threading
