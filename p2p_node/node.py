@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from nacl.signing import SigningKey
 
+from chain.calls import Calls
 from chain.client import ChainClient
 from chain.transactions import TransactionManager
 from p2p_node.clock import Clock
@@ -36,6 +37,7 @@ class Node:
     watcher: Watcher
     network: Network
     chain: ChainClient
+    calls: Calls
     transactions: TransactionManager
     store: AsyncStore
     gossip: GossipMemory = field(default_factory=GossipMemory)

@@ -58,7 +58,7 @@ async def _ask_around(node: Node, view: EpochView, shard: Shard) -> None:
 async def _submit(node: Node, view: EpochView, shard: Shard) -> bool:
     reports = node.reports.signed(view.epoch, shard)
     agreement = agree([each.report for each in reports], node.preset.tolerance_shift)
-    call = node.chain.calls.submit(
+    call = node.calls.submit(
         epoch=view.epoch,
         shard=shard,
         checker_slots=view.checker_slots,

@@ -1,10 +1,13 @@
 """Collecting what closed epochs paid; anyone may, so nobody has to remember to."""
 
 import logging
+from typing import TypeVar
 
 import trio
 
+from chain.calls import MAX_CLAIMS
 from chain.errors import ChainError
+from chain.records import Call
 from p2p_node.node import Node
 from protocols.messages import Role
 from protocols.types import Epoch
@@ -12,8 +15,8 @@ from protocols.types import Epoch
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-MAX_ITEMS = 64
-"""What one claim transaction takes (Rewards.vy)."""
+
+ItemT = TypeVar("ItemT")
 
 
 async def claim_forever(node: Node, role: Role, index: int, joined: Epoch) -> None:
@@ -39,31 +42,42 @@ async def claim_forever(node: Node, role: Role, index: int, joined: Epoch) -> No
 
 
 async def _claim(node: Node, role: Role, index: int, epochs: list[Epoch]) -> None:
-    chain = node.chain
-    deadline = trio.current_time() + node.preset.epoch_seconds
+    done = await node.store.claimed_epochs()
+    left = [epoch for epoch in epochs if epoch not in done]
     if role is Role.PROVIDER:
-        due = [
-            epoch
-            for epoch in epochs
-            if await chain.provider_reward(index, epoch)
-            and not await chain.provider_claimed(index, epoch)
-        ]
-        calls = [
-            chain.calls.claim_provider(index, due[start : start + MAX_ITEMS])
-            for start in range(0, len(due), MAX_ITEMS)
-        ]
+        calls = await _provider_claims(node, index, left)
     else:
-        items = [
-            (epoch, shard, seat)
-            for epoch in epochs
-            for shard, seat in await node.store.own_seats(epoch)
-            if await chain.checker_reward(index, epoch, shard, seat)
-            and not await chain.checker_claimed(epoch, shard, seat)
-        ]
-        calls = [
-            chain.calls.claim_checker(index, items[start : start + MAX_ITEMS])
-            for start in range(0, len(items), MAX_ITEMS)
-        ]
+        calls = await _checker_claims(node, index, left)
+    deadline = trio.current_time() + node.preset.epoch_seconds
     for call in calls:
-        receipt = await node.transactions.execute(call, label="claim", deadline=deadline)
-        logger.info("claimed epochs up to %d, %d gas", epochs[-1], receipt.gas_used)
+        label = f"claim up to epoch {epochs[-1]}"
+        receipt = await node.transactions.execute(call, label=label, deadline=deadline)
+        logger.info("%s: %d gas", label, receipt.gas_used)
+    await node.store.record_claims(left)
+
+
+async def _provider_claims(node: Node, index: int, epochs: list[Epoch]) -> list[Call]:
+    chain = node.chain
+    due = [
+        epoch
+        for epoch in epochs
+        if await chain.provider_reward(index, epoch)
+        and not await chain.provider_claimed(index, epoch)
+    ]
+    return [node.calls.claim_provider(index, part) for part in _parts(due)]
+
+
+async def _checker_claims(node: Node, index: int, epochs: list[Epoch]) -> list[Call]:
+    chain = node.chain
+    due = [
+        (epoch, shard, seat)
+        for epoch in epochs
+        for shard, seat in await node.store.own_seats(epoch)
+        if await chain.checker_reward(index, epoch, shard, seat)
+        and not await chain.checker_claimed(epoch, shard, seat)
+    ]
+    return [node.calls.claim_checker(index, part) for part in _parts(due)]
+
+
+def _parts(items: list[ItemT]) -> list[list[ItemT]]:
+    return [items[start : start + MAX_CLAIMS] for start in range(0, len(items), MAX_CLAIMS)]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from chain.records import SlotKind
 from p2p_node.duties.announcing import announce, follow_announcements
 from p2p_node.duties.challenges import follow_challenges
 from p2p_node.duties.claiming import claim_forever
@@ -32,7 +33,7 @@ async def participate_as_provider(node: Node, backend: ComputeBackend) -> None:
     follow_announcements(node)
     follow_challenges(node)
     index = await ensure_registered(node, Role.PROVIDER)
-    slot = await node.chain.provider(index)
+    slot = await node.chain.slot(SlotKind.PROVIDER, index)
     server = JobServer(node, ComputeWorker(backend), index)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announce, node, Role.PROVIDER)
@@ -46,7 +47,7 @@ async def participate_as_checker(node: Node, assess: AssessAs) -> None:
     follow_challenges(node)
     serve_reports(node)
     index = await ensure_registered(node, Role.CHECKER)
-    slot = await node.chain.checker(index)
+    slot = await node.chain.slot(SlotKind.CHECKER, index)
 
     async def assess_as_self(view: EpochView, shard: Shard, seat: Seat) -> Report | None:
         return await assess(node, view, shard, seat, index)

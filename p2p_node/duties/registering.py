@@ -5,6 +5,7 @@ import logging
 import trio
 
 from chain.errors import ChainError
+from chain.records import Call, SlotKind
 from p2p_node.duties.seeding import make_commitment
 from p2p_node.node import Node
 from protocols.messages import Role
@@ -46,11 +47,13 @@ def minimum_stake(node: Node, role: Role) -> int:
     return node.preset.min_checker_stake
 
 
+def kind_of(role: Role) -> SlotKind:
+    """Translate a role into the registry's kind of slot."""
+    return SlotKind.PROVIDER if role is Role.PROVIDER else SlotKind.CHECKER
+
+
 async def _find_slot(node: Node, role: Role) -> int | None:
-    wallet = node.identity.wallet
-    if role is Role.PROVIDER:
-        return await node.chain.provider_index(wallet)
-    return await node.chain.checker_index(wallet)
+    return await node.chain.slot_index(kind_of(role), node.identity.wallet)
 
 
 async def _wait_for_funds(node: Node, role: Role) -> None:
@@ -58,7 +61,7 @@ async def _wait_for_funds(node: Node, role: Role) -> None:
     polls = 0
     while True:
         tokens = await node.chain.token_balance(wallet)
-        gas = await node.chain.native_balance(wallet)
+        gas = await node.chain.gas_balance(wallet)
         if tokens >= stake and gas >= GAS_RESERVE:
             return
         if polls % TELL_EVERY_POLLS == 0:
@@ -77,29 +80,31 @@ async def _wait_for_funds(node: Node, role: Role) -> None:
 
 async def _register(node: Node, role: Role) -> None:
     stake, chain = minimum_stake(node, role), node.chain
-    deadline = trio.current_time() + TRANSACTION_SECONDS
-    node_key = bytes(node.identity.node_key.verify_key)
+    node_key = node.network.node_key
     binding = sign_binding(
         node.identity.node_key,
         chain.deployment.chain_id,
         chain.deployment.address("Registry"),
         node.identity.wallet,
     )
-    if await chain.stake_allowance(node.identity.wallet) < stake:
-        await node.transactions.execute(
-            chain.calls.approve_stake(stake), label="stake approval", deadline=deadline
-        )
-    if role is Role.PROVIDER:
-        call = chain.calls.register_provider(node_key, binding, stake)
-    else:
-        call = chain.calls.register_checker(node_key, binding, stake)
-    await node.transactions.execute(call, label="registration", deadline=deadline)
+    registry = chain.deployment.address("Registry")
+    approve, register = node.calls.register(kind_of(role), node_key, binding, stake)
+    # Whoever crashed in between has approved already.
+    if await chain.allowance(node.identity.wallet, registry) < stake:
+        await _execute(node, approve, "stake approval")
+    await _execute(node, register, "registration")
     logger.info("registered as %s with a stake of %d KAI", role.name.lower(), stake // TOKEN)
 
 
 async def _ensure_committed(node: Node, index: int) -> None:
     standing = await node.chain.commitment(index)
     if standing.digest == bytes(32):
-        call = node.chain.calls.commit(index, await make_commitment(node))
-        deadline = trio.current_time() + TRANSACTION_SECONDS
-        await node.transactions.execute(call, label="seed commitment", deadline=deadline)
+        call = node.calls.commit(index, await make_commitment(node))
+            await _execute(node, call, "seed commitment")
+
+
+async def _execute(node: Node, call: Call, label: str) -> None:
+    # One confirmation will do: the next step fails, and is tried again, if a reorganisation of
+    # the chain takes this one back.
+    deadline = trio.current_time() + TRANSACTION_SECONDS
+    await node.transactions.execute(call, label=label, deadline=deadline, confirmations=1)

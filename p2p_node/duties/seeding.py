@@ -48,12 +48,12 @@ async def _contribute(node: Node, view: EpochView, checker: int, deadline: float
     secret = await node.store.beacon_secret(standing.digest)
     fresh = await make_commitment(node)
     if secret is None:
-        call = node.chain.calls.commit(checker, fresh)
+        call = node.calls.commit(checker, fresh)
         await node.transactions.execute(call, label="seed commitment", deadline=deadline)
         return True
     if standing.epoch >= view.epoch:
         return True
-    call = node.chain.calls.contribute(checker, secret, fresh)
+    call = node.calls.contribute(checker, secret, fresh)
     label = f"seed contribution {view.epoch}"
     await node.transactions.execute(call, label=label, deadline=deadline)
     return True

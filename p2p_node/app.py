@@ -1,0 +1,171 @@
+"""The composition root: opens everything, starts the role in the one root nursery, closes all."""
+
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+from nacl.signing import SigningKey
+
+from chain.calls import Calls
+from chain.client import ChainClient
+from chain.deployment import Deployment, verify_deployment
+from chain.rpc import Rpc
+from chain.signer import Signer
+from chain.transactions import TransactionManager
+from p2p_node.clock import Clock
+from p2p_node.net import open_network
+from p2p_node.net.settings import NetworkSettings
+from p2p_node.node import Identity, Node
+from p2p_node.roles.absent_provider import run_absent_provider
+from p2p_node.roles.bootstrap import run_bootstrap
+from p2p_node.roles.cheating_provider import run_cheating_provider
+from p2p_node.roles.checker import run_checker
+from p2p_node.roles.lying_checker import run_lying_checker
+from p2p_node.roles.provider import run_provider
+from p2p_node.run_file import RunFile
+from p2p_node.storage import AsyncStore, Store, StoreJournal
+from p2p_node.watcher import Watcher
+from protocols.epochs import Timeline
+from protocols.reports import compute_domain_separator
+from protocols.types import Digest, TimeMs, Wallet
+
+logger = logging.getLogger(__name__)
+
+ROLES: Mapping[str, Callable[[Node], Awaitable[None]]] = {
+    "provider": run_provider,
+    "checker": run_checker,
+    "bootstrap": run_bootstrap,
+    "cheating-provider": run_cheating_provider,
+    "absent-provider": run_absent_provider,
+    "lying-checker": run_lying_checker,
+}
+"""Every role by the name it has on the command line; the last three are adversaries for tests."""
+
+POLLS_PER_EPOCH = 40
+"""Looks at the chain per epoch while a transaction is under way, at most one a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppSettings:
+    """What `run_node` needs to be told; secrets are not shown."""
+
+    role: str
+    data_dir: Path
+    rpc_url: str
+    deployment: Deployment
+    bootstrap: tuple[str, ...]
+    listen: tuple[str, ...]
+    announce: tuple[str, ...] = ()
+    network_key: bytes | None = field(default=None, repr=False)
+    exit_with: Callable[[], bool] | None = None
+    """Asked once a second: whether to end, because whoever started this node is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The node's keys as `run_node` passes them on."""
+
+    node_key: SigningKey = field(repr=False)
+    signer: Signer = field(repr=False)
+    sign_digest: Callable[[Digest], bytes] = field(repr=False)
+
+    @property
+    def wallet(self) -> Wallet:
+        """Address of the wallet."""
+        return self.signer.address
+
+
+async def run_node(settings: AppSettings, keys: Keys) -> None:
+    """Run one node until its role ends or the process is told to stop (SIGINT, SIGTERM).
+
+    Raises ChainError when the endpoint serves another chain than the deployment's, StoreError
+    when the data directory cannot be used, LocalError for settings that cannot be meant.
+    """
+    deployment = settings.deployment
+    store = Store.open(settings.data_dir, deployment.network_id)
+    async with AsyncExitStack() as stack:
+        durable = await stack.enter_async_context(AsyncStore(store))
+        rpc = Rpc(settings.rpc_url)
+        stack.callback(rpc.close)
+        await verify_deployment(rpc, deployment)
+        network = await stack.enter_async_context(
+            open_network(
+                NetworkSettings(
+                    seed=bytes(keys.node_key),
+                    network=deployment.network_id.hex()[:16],
+                    listen=settings.listen,
+                    announce=settings.announce,
+                    bootstrap=settings.bootstrap,
+                    network_key=settings.network_key,
+                )
+            )
+        )
+        chain = ChainClient(rpc, deployment)
+        clock = Clock()
+        preset = deployment.preset
+        node = Node(
+            identity=Identity(keys.node_key, keys.wallet, keys.sign_digest),
+            preset=preset,
+            clock=clock,
+            watcher=Watcher(
+                chain,
+                clock,
+                network=deployment.network_id,
+                domain=compute_domain_separator(
+                    deployment.chain_id, deployment.address("Consensus")
+                ),
+                timeline=Timeline(TimeMs(deployment.genesis * 1000), preset),
+                chain_id=deployment.chain_id,
+                registry=deployment.address("Registry"),
+            ),
+            network=network,
+            chain=chain,
+            calls=Calls(deployment),
+            transactions=TransactionManager(
+                rpc,
+                keys.signer,
+                StoreJournal(store),
+                chain_id=deployment.chain_id,
+                poll_seconds=min(1.0, preset.epoch_seconds / POLLS_PER_EPOCH),
+            ),
+            store=durable,
+        )
+        run_file = stack.enter_context(RunFile(settings.data_dir))
+        run_file.write(
+            role=settings.role,
+            peer_id=network.peer_id,
+            wallet=keys.wallet,
+            addresses=network.addresses,
+        )
+        for address in network.addresses:
+            logger.info("listening on %s", address)
+        await _run_role(settings, node)
+
+
+async def _run_role(settings: AppSettings, node: Node) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        if settings.exit_with is not None:
+            nursery.start_soon(_stop_when, settings.exit_with, nursery.cancel_scope)
+        nursery.start_soon(node.watcher.run)
+        nursery.start_soon(node.transactions.run)
+        await ROLES[settings.role](node)
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            logger.info("stopping on %s", signal.Signals(number).name)
+            scope.cancel()
+
+
+async def _stop_when(is_over: Callable[[], bool], scope: trio.CancelScope) -> None:
+    while not is_over():
+        await trio.sleep(1)
+    logger.info("stopping, because whoever started this node is gone")
+    scope.cancel()
