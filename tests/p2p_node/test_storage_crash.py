@@ -66,7 +66,7 @@ def test_acknowledged_writes_survive_and_are_never_contradicted(data_dir: Path) 
             else:
                 kept[kind, int(epoch)] = value
         with Store.open(data_dir) as store:
-            journal = {entry.nonce: entry for entry in StoreJournal(store).entries()}
+            journal = set(StoreJournal(store).entries())
             for (kind, number), value in kept.items():
                 epoch = Epoch(number)
                 match kind:
@@ -81,7 +81,7 @@ def test_acknowledged_writes_survive_and_are_never_contradicted(data_dir: Path) 
                         assert found == bytes.fromhex(value)
                     case "journal":
                         raw = bytes.fromhex(value)
-                        assert journal[number] == JournalEntry(number, raw, raw * 9, "writer")
+                        assert JournalEntry(number, raw, raw * 9, "writer") in journal
                     case "seen":
                         seen = store.observations(epoch, Shard(0))
                         assert seen is not None
