@@ -68,7 +68,7 @@ def test_a_biased_word_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds, m = 16_383, 1_048_575
     total = rounds * m
     limit = 2**64 // total * total
-    blocks = iter([[limit, limit - 1, 2**64 - 1, 0]])
+    blocks = iter([[limit, limit - 1, 2**64 - 1, 7]])
 
     class FakeHash:
         def digest(self) -> bytes:
@@ -76,7 +76,7 @@ def test_a_biased_word_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
 
     fake = SimpleNamespace(sha256=lambda _: FakeHash())
     monkeypatch.setattr("protocols.openings.hashlib", fake)
-    assert draw_openings(bytes(32), rounds, m, 2) == (Index(0, 0), Index(rounds - 1, m - 1))
+    assert draw_openings(bytes(32), rounds, m, 2) == (Index(0, 7), Index(rounds - 1, m - 1))
 
 
 @pytest.mark.parametrize(
