@@ -1,0 +1,190 @@
+"""Streams of length-prefixed messages between two peers.
+
+A message is its length in four bytes, big-endian, and its bytes. The length is compared with the
+reader's cap before anything is read or allocated; what is read grows with what arrives.
+"""
+
+import logging
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from math import inf
+
+import trio
+
+from p2p_node.net.api import Handler
+from p2p_node.net.connection import Connection
+from p2p_node.net.counters import Counters
+from p2p_node.net.errors import (
+    DeadlineError,
+    MessageTooLongError,
+    StreamEndedError,
+)
+from p2p_node.net.mux_stream import MuxStream
+from p2p_node.net.settings import NetworkSettings
+from p2p_node.net.switch import Arrival, Switch
+from protocols.errors import LocalError, RemoteError
+from protocols.types import NodeKey
+
+logger = logging.getLogger(__name__)
+
+_LENGTH = struct.Struct("!I")
+
+
+class MuxRequestStream:
+    """`p2p_node.net.api.RequestStream` over a stream of the muxer."""
+
+    def __init__(
+        self,
+        stream: MuxStream,
+        peer: NodeKey,
+        protocol: str,
+        settings: NetworkSettings,
+        deadline: float,
+    ) -> None:
+        self.peer = peer
+        self.protocol = protocol
+        self._stream = stream
+        self._settings = settings
+        self._deadline = deadline
+
+    async def send(self, data: bytes, *, within: float | None = None) -> None:
+        """Send one message; see the protocol class."""
+        if len(data) > self._settings.limits.max_request_message:
+            raise LocalError(f"{self.protocol}: a message of {len(data)} bytes")
+        with self._limit(within) as scope:
+            await self._stream.write(_LENGTH.pack(len(data)) + data)
+            await trio.lowlevel.checkpoint()
+        if scope.cancelled_caught:
+            self._too_slow("peer does not read in time")
+
+    async def receive(self, max_bytes: int, *, within: float | None = None) -> bytes:
+        """Wait for one message; see the protocol class."""
+        if not 0 <= max_bytes <= self._settings.limits.max_request_message:
+            raise LocalError(f"{self.protocol}: a cap of {max_bytes} bytes")
+        with self._limit(within) as scope:
+            (length,) = _LENGTH.unpack(await self._exactly(_LENGTH.size))
+            if length > max_bytes:
+                self._stream.reset()
+                raise MessageTooLongError("message too long", f"{length} of {max_bytes} bytes")
+            message = await self._exactly(length)
+            await trio.lowlevel.checkpoint()
+        if scope.cancelled_caught:
+            self._too_slow("peer does not answer in time")
+        return message
+
+    def _limit(self, within: float | None) -> trio.CancelScope:
+        seconds = self._settings.times.io if within is None else within
+        return trio.CancelScope(deadline=min(trio.current_time() + seconds, self._deadline))
+
+    def _too_slow(self, reason: str) -> None:
+        self._stream.reset()
+        raise DeadlineError(reason)
+
+    async def _exactly(self, count: int) -> bytes:
+        first = await self._part(count) if count else b""
+        if len(first) == count:
+            return first
+        parts = bytearray(first)
+        while len(parts) < count:
+            parts += await self._part(count - len(parts))
+        return bytes(parts)
+
+    async def _part(self, most: int) -> bytes:
+        data = await self._stream.receive_some(most)
+        if not data:
+            raise StreamEndedError("closed by the peer")
+        return data
+
+
+class Requests:
+    """Serves request streams, and opens them."""
+
+    def __init__(self, settings: NetworkSettings, switch: Switch, counters: Counters) -> None:
+        self._settings = settings
+        self._switch = switch
+        self._counters = counters
+        self._serving: Counter[NodeKey] = Counter()
+
+    def serve(self, protocol: str, handler: Handler) -> None:
+        """Answer streams of the protocol with this short name."""
+        full_name = self._settings.prefix + protocol
+        if full_name in self._switch.protocols:
+            raise LocalError(f"{protocol}: served twice")
+
+        async def serve_one(arrival: Arrival) -> None:
+            await self._serve_one(arrival, protocol, handler)
+
+        self._switch.handle(full_name, serve_one)
+
+    async def _serve_one(self, arrival: Arrival, protocol: str, handler: Handler) -> None:
+        limits = self._settings.limits
+        connection, stream = arrival.connection, arrival.stream
+        peer = connection.peer
+        if self._serving.total() >= limits.max_inbound_streams:
+            return self._turn_away(stream, protocol, "too many streams")
+        if self._serving[peer] >= limits.max_inbound_streams_per_peer:
+            return self._turn_away(stream, protocol, "too many streams of one peer")
+        self._counters.streams_served += 1
+        deadline = trio.current_time() + self._settings.times.handler
+        request = MuxRequestStream(stream, peer, protocol, self._settings, deadline)
+        self._serving[peer] += 1
+        _use(connection, 1)
+        try:
+            with trio.CancelScope(deadline=deadline) as scope:
+                await handler(request)
+                stream.abandon()
+            if scope.cancelled_caught:
+                self._turn_away(stream, protocol, "stream open too long")
+        except RemoteError as error:
+            self._turn_away(stream, protocol, error.reason)
+            logger.debug("request refused: protocol=%s peer=%s %s", protocol, peer.hex(), error)
+        except Exception as error:
+            # Whatever a handler did wrong, the node and its other streams go on.
+            self._counters.bug(protocol, error)
+            logger.exception("handler failed: protocol=%s peer=%s", protocol, peer.hex())
+        finally:
+            stream.reset_unless_abandoned()
+            _use(connection, -1)
+            self._serving[peer] -= 1
+            if not self._serving[peer]:
+                del self._serving[peer]
+        return None
+
+    def _turn_away(self, stream: MuxStream, protocol: str, reason: str) -> None:
+        self._counters.refuse(protocol, reason)
+        stream.reset()
+
+    @asynccontextmanager
+    async def open(
+        self,
+        peer: NodeKey,
+        protocol: str,
+        deadline: float,
+        find: Callable[[NodeKey], Awaitable[Connection]],
+    ) -> AsyncIterator[MuxRequestStream]:
+        """Open a stream; see `p2p_node.net.api.Network.open_stream`.
+
+        `find` gets a connection to the peer or raises PeerUnreachableError.
+        """
+        until = trio.current_time() + deadline
+        with trio.move_on_at(until) as scope:
+            connection = await find(peer)
+            stream, _ = await self._switch.open_stream(
+                connection, (self._settings.prefix + protocol,), inf
+            )
+        if scope.cancelled_caught:
+            raise DeadlineError("peer not reached in time", peer.hex())
+        _use(connection, 1)
+        try:
+            yield MuxRequestStream(stream, peer, protocol, self._settings, until)
+            stream.abandon()
+        finally:
+            stream.reset_unless_abandoned()
+            _use(connection, -1)
+
+
+def _use(connection: Connection, change: int) -> None:
+    connection.busy += change
+    connection.last_used = trio.current_time()

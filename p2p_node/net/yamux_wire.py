@@ -1,0 +1,29 @@
+"""Constants of the yamux wire protocol."""
+
+import struct
+from enum import IntFlag
+
+HEADER = struct.Struct("!BBHII")
+"""Version, type, flags, stream id, length (of data, or a window delta, or a ping's value)."""
+
+DATA = 0
+WINDOW_UPDATE = 1
+PING = 2
+GO_AWAY = 3
+
+GO_AWAY_NORMAL = 0
+
+INITIAL_WINDOW = 256 * 1024
+"""Bytes that either side may send on a new stream; fixed by the protocol."""
+
+MAX_SEND_WINDOW = 1 << 30
+"""A peer that grants more is not believed; nothing of ours is that long."""
+
+
+class Flag(IntFlag):
+    """Flags of data and window-update frames; ping uses SYN for asking and ACK for answering."""
+
+    SYN = 1
+    ACK = 2
+    FIN = 4
+    RST = 8
