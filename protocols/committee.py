@@ -5,7 +5,8 @@ epoch e" is a prefix of length n. The row is turned by a random offset and cut i
 strata; each seat is drawn within its own. Seats are therefore distinct by construction — with
 independent draws, four checkers would fill fewer than three of four seats in a third of all
 epochs — and the number of bad seats is a sum of independent draws with the same mean as
-sampling with replacement, so its tail is never heavier than the binomial's (Hoeffding 1956).
+sampling with replacement. As long as that mean lies below a majority by one, a bad majority is
+never likelier than the binomial says (Hoeffding 1956).
 """
 
 from protocols.errors import LocalError

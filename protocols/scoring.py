@@ -57,10 +57,14 @@ def compute_score(
     """Combine the factors (thousandths, 0 … 1000) and terms (thousandths) into 0 … 32767.
 
     `terms` maps names of `params.WEIGHTS` to what was measured; a name left out earns nothing.
+    LocalError for a factor or a term that cannot be.
     """
     for name, factor in (("uptime", uptime), ("validity", validity)):
         if not 0 <= factor <= MILLI:
             raise LocalError(f"{name}: found {factor}, expected 0 … {MILLI}")
+    for name, points in terms.items():
+        if name not in WEIGHTS or points < 0:
+            raise LocalError(f"{name}: found {points}, expected 0 or more for {', '.join(WEIGHTS)}")
     weighted = sum(WEIGHTS[name] * points for name, points in terms.items())
     product = 100 * uptime * validity * stake_factor(stake, preset.max_stake) * weighted
     unit = MILLI**4

@@ -73,9 +73,10 @@ def messages(kind: type[Message]) -> st.SearchStrategy[Message]:
 
 
 def score_vectors() -> st.SearchStrategy[tuple[int, ...]]:
-    """256 scores: runs of zeros, small ones and the largest, as networks have them."""
+    """256 scores, the smallest and largest among them; a few that repeat, to be drawn fast."""
     score = st.sampled_from([0, 1, 2, 3, MAX_SCORE - 1, MAX_SCORE]) | st.integers(0, MAX_SCORE)
-    return st.lists(score, min_size=LANES, max_size=LANES).map(tuple)
+    pattern = st.lists(score, min_size=1, max_size=33)
+    return pattern.map(lambda scores: tuple((scores * LANES)[:LANES]))
 
 
 def encoded_scores() -> st.SearchStrategy[bytes]:

@@ -10,7 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.vectors.builders import codec, envelopes, messages
+from tests.vectors.builders import (
+    codec,
+    committee,
+    envelopes,
+    epochs,
+    messages,
+    reports,
+    scoring,
+    signing,
+)
 
 ROOT = Path(__file__).parent
 
@@ -18,6 +27,11 @@ FILES: dict[str, Callable[[], Any]] = {
     **codec.FILES,
     **messages.FILES,
     **envelopes.FILES,
+    **signing.FILES,
+    **committee.FILES,
+    **epochs.FILES,
+    **reports.FILES,
+    **scoring.FILES,
 }
 """Path below tests/vectors → what makes its content."""
 

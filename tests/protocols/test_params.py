@@ -1,0 +1,198 @@
+"""Every preset must work: phases fit their epoch, jobs their slot, and the contract's limits."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from protocols.compute import MAX_ROUNDS
+from protocols.errors import LocalError
+from protocols.messages import MAX_OPENINGS_BYTES
+from protocols.openings import Index, compute_openings_size
+from protocols.params import (
+    ANNOUNCEMENT_INTERVAL_MS,
+    ANNOUNCEMENT_LIFETIME_MS,
+    CLOCK_DISPARITY_MS,
+    EMISSION_PER_SECOND,
+    LANES,
+    MAINNET,
+    MAX_SCORE,
+    MAX_SEATS,
+    MINIMAL,
+    OPENINGS,
+    PRESETS,
+    TESTNET,
+    TOKEN,
+    Preset,
+    get_preset,
+    resize_committee,
+)
+
+NETWORK_SIZES = range(1, 17)
+
+SIZED = {
+    **PRESETS,
+    **{
+        f"{name}_with_{checkers}_checkers": resize_committee(preset, checkers)
+        for name, preset in PRESETS.items()
+        for checkers in NETWORK_SIZES
+    },
+}
+
+of_every_size = pytest.mark.parametrize("preset", SIZED.values(), ids=SIZED.keys())
+of_every_preset = pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS.keys())
+
+
+@of_every_size
+def test_phases_fit_their_epoch(preset: Preset) -> None:
+    lengths = (preset.draw_ms, preset.check_ms, preset.reveal_ms, preset.bundle_ms)
+
+    assert all(length > 0 for length in lengths)
+    assert sum(lengths) == preset.epoch_ms == 1000 * preset.epoch_seconds
+
+
+@of_every_size
+def test_phases_outlast_the_disparity_of_clocks(preset: Preset) -> None:
+    assert min(preset.draw_ms, preset.reveal_ms, preset.bundle_ms) > 2 * CLOCK_DISPARITY_MS
+
+
+@of_every_size
+def test_a_job_fits_its_slot(preset: Preset) -> None:
+    assert preset.seats * preset.slot_ms <= preset.check_ms
+    assert 0 < preset.job_ms <= preset.slot_ms
+    assert min(preset.window_ms, preset.commitment_slack_ms, preset.opening_ms) > 0
+
+
+@of_every_size
+def test_quorum_is_two_thirds_rounded_up(preset: Preset) -> None:
+    assert 3 * preset.quorum >= 2 * preset.seats > 3 * (preset.quorum - 1)
+    # Any two quorums share a checker.
+    assert 2 * preset.quorum > preset.seats >= preset.quorum
+
+
+@of_every_size
+def test_the_contract_accepts_the_numbers(preset: Preset) -> None:
+    """The limits of Consensus.vy's constructor."""
+    assert 1 <= preset.seats <= MAX_SEATS
+    assert 0 <= preset.grace_seconds <= preset.epoch_seconds
+    assert 1 <= preset.tolerance_shift <= 14
+    assert 4 <= preset.ring_epochs <= 224
+
+
+@of_every_size
+def test_when_ranks_fail_the_next_one_still_has_time(preset: Preset) -> None:
+    """Up to k − q may fail; one more Δ is left for the transaction of the next."""
+    time = preset.bundle_ms + 1000 * preset.grace_seconds
+
+    assert (preset.seats - preset.quorum + 1) * preset.rank_delay_ms <= time
+
+
+@of_every_size
+def test_grace_ends_before_the_next_bundles_are_due(preset: Preset) -> None:
+    assert 1000 * preset.grace_seconds < preset.draw_ms + preset.check_ms + preset.reveal_ms
+
+
+@of_every_preset
+def test_pools_are_kaisars_emission(preset: Preset) -> None:
+    emission = preset.provider_pool + preset.checker_pool
+
+    assert emission == EMISSION_PER_SECOND * preset.epoch_seconds
+    assert 5 * preset.checker_pool == emission
+
+
+def test_emission_is_fifteen_tokens_per_twelve_seconds() -> None:
+    assert 12 * EMISSION_PER_SECOND == 15 * TOKEN
+
+
+@of_every_preset
+def test_stakes_are_in_order(preset: Preset) -> None:
+    assert 0 < preset.min_provider_stake <= preset.max_stake
+    assert 0 < preset.min_checker_stake <= preset.max_stake
+
+
+@of_every_preset
+def test_claims_can_be_made_after_the_epoch_is_closed(preset: Preset) -> None:
+    """An epoch closes at most one epoch after its end; the ring must hold it for longer."""
+    assert preset.ring_epochs > 2
+
+
+@of_every_size
+def test_openings_of_the_shape_fit_their_message(preset: Preset) -> None:
+    shape = preset.shape
+    pairs = [Index(0, row) for row in range(min(OPENINGS, shape.m))]
+
+    assert compute_openings_size(shape, MAX_ROUNDS, pairs) <= MAX_OPENINGS_BYTES
+    assert shape.m >= OPENINGS
+
+
+@of_every_size
+def test_the_reference_machine_finishes_a_round_in_the_window(preset: Preset) -> None:
+    rounds = preset.reference_rate * preset.window_ms // 1000 // preset.shape.operations
+
+    assert rounds > 0
+
+
+@of_every_preset
+@pytest.mark.parametrize("checkers", NETWORK_SIZES)
+def test_everybody_is_seated_up_to_eleven(preset: Preset, checkers: int) -> None:
+    resized = resize_committee(preset, checkers)
+
+    assert resized.seats == min(11, max(preset.seats, checkers))
+
+
+@of_every_preset
+@pytest.mark.parametrize("checkers", NETWORK_SIZES)
+def test_resizing_changes_the_committee_and_the_job_only(preset: Preset, checkers: int) -> None:
+    resized = resize_committee(preset, checkers)
+    kept: dict[str, Any] = {
+        "seats": preset.seats,
+        "window_ms": preset.window_ms,
+        "commitment_slack_ms": preset.commitment_slack_ms,
+        "opening_ms": preset.opening_ms,
+    }
+
+    assert replace(resized, **kept) == preset
+    if resized.seats == preset.seats:
+        assert resized == preset
+
+
+def test_a_job_shrinks_only_where_it_must() -> None:
+    assert resize_committee(MINIMAL, 5).job_ms == MINIMAL.job_ms
+    assert resize_committee(MINIMAL, 6).job_ms < MINIMAL.job_ms
+
+
+def test_times_of_a_job_shrink_alike() -> None:
+    resized = resize_committee(MINIMAL, 11)
+
+    for name in ("window_ms", "commitment_slack_ms", "opening_ms"):
+        share = getattr(resized, name) / getattr(MINIMAL, name)
+        assert abs(share - resized.slot_ms / MINIMAL.job_ms) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"), [("mainnet", MAINNET), ("testnet", TESTNET), ("minimal", MINIMAL)]
+)
+def test_presets_have_their_names(name: str, preset: Preset) -> None:
+    assert get_preset(name) is preset
+    assert preset.name == name
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(LocalError, match="found 'main', expected one of mainnet, minimal, testnet"):
+        get_preset("main")
+
+
+def test_numbers_that_the_chain_and_the_wire_are_built_on() -> None:
+    """A change of one of these is a new protocol version."""
+    assert (LANES, MAX_SCORE, MAX_SEATS, OPENINGS) == (256, 0x7FFF, 16, 64)
+
+
+def test_announcements_outlive_their_interval() -> None:
+    assert 5 * ANNOUNCEMENT_INTERVAL_MS <= ANNOUNCEMENT_LIFETIME_MS
+
+
+@of_every_preset
+def test_whatever_machines_must_agree_on_is_an_integer(preset: Preset) -> None:
+    for each in fields(preset):
+        value: Any = getattr(preset, each.name)
+        assert each.name in ("name", "shape") or type(value) is int
