@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trio
 from nacl.signing import SigningKey
@@ -30,6 +31,7 @@ from p2p_node.run_file import RunFile
 from p2p_node.storage import AsyncStore, Store, StoreJournal
 from p2p_node.watcher import Watcher
 from protocols.epochs import Timeline
+from protocols.errors import LocalError
 from protocols.reports import compute_domain_separator
 from protocols.types import Digest, TimeMs, Wallet
 
@@ -77,6 +79,23 @@ class Keys:
     def wallet(self) -> Wallet:
         """Address of the wallet."""
         return self.signer.address
+
+
+class NoWallet:
+    """The signer of a node that has no wallet: a bootstrap node never sends a transaction."""
+
+    @property
+    def address(self) -> Wallet:
+        """The zero address, which owns nothing."""
+        return Wallet(bytes(20))
+
+    def sign_transaction(self, transaction: dict[str, Any]) -> bytes:
+        """Refuse."""
+        raise LocalError("this node has no wallet")
+
+    def sign_digest(self, digest: Digest) -> bytes:
+        """Refuse."""
+        raise LocalError("this node has no wallet")
 
 
 async def run_node(settings: AppSettings, keys: Keys) -> None:

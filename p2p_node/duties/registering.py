@@ -100,7 +100,7 @@ async def _ensure_committed(node: Node, index: int) -> None:
     standing = await node.chain.commitment(index)
     if standing.digest == bytes(32):
         call = node.calls.commit(index, await make_commitment(node))
-            await _execute(node, call, "seed commitment")
+        await _execute(node, call, "seed commitment")
 
 
 async def _execute(node: Node, call: Call, label: str) -> None:

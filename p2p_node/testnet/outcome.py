@@ -50,13 +50,19 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class SettledEpoch:
-    """An epoch as the chain has it; `contributed` are the checkers that fed the epoch seed."""
+    """An epoch as the chain has it.
+
+    `contributed` are the checkers that fed the epoch seed; `paid_providers` and `paid_seats`
+    (shard, seat) whose rewards have been paid out.
+    """
 
     epoch: Epoch
     bundles: tuple[Bundle, ...]
     provider_total: int
     checker_total: int
     contributed: frozenset[int]
+    paid_providers: frozenset[int] = frozenset()
+    paid_seats: frozenset[tuple[Shard, int]] = frozenset()
 
 
 @dataclass(slots=True)
@@ -147,15 +153,20 @@ def provider_reward(preset: Preset, epoch: SettledEpoch, provider: Participant) 
     return preset.provider_pool * provider_score(epoch, provider) // epoch.provider_total
 
 
-def checker_reward(preset: Preset, epoch: SettledEpoch, checker: Participant) -> int:
-    """Share of the checker pool over all shards; nothing without a contribution to the seed."""
+def seat_reward(
+    preset: Preset, epoch: SettledEpoch, checker: Participant, bundle: Bundle, seat: Seat
+) -> int:
+    """Share of the checker pool that one report earned; nothing without feeding the seed."""
     if not epoch.checker_total or checker.index not in epoch.contributed:
         return 0
+    weight = checker.stake_units * compute_weight(seat.deviations, bundle.lanes)
+    return preset.checker_pool * weight // epoch.checker_total
+
+
+def checker_reward(preset: Preset, epoch: SettledEpoch, checker: Participant) -> int:
+    """Share of the checker pool over all shards."""
     return sum(
-        preset.checker_pool
-        * checker.stake_units
-        * compute_weight(seat.deviations, bundle.lanes)
-        // epoch.checker_total
+        seat_reward(preset, epoch, checker, bundle, seat)
         for bundle, seat in _reports_of(epoch, checker)
     )
 
@@ -171,11 +182,41 @@ def error_rate(epoch: SettledEpoch, checker: Participant) -> float:
     return round(deviations / lanes, 4) if lanes else 0.0
 
 
-def expected_balance(preset: Preset, paid: Sequence[SettledEpoch], participant: Participant) -> int:
-    """What a wallet holds after it staked and claimed every epoch of `paid`."""
-    reward = provider_reward if participant.is_provider else checker_reward
-    earned = sum(reward(preset, epoch, participant) for epoch in paid)
+def paid_reward(preset: Preset, epoch: SettledEpoch, participant: Participant) -> int:
+    """The part of a participant's reward that has been paid out."""
+    if participant.is_provider:
+        paid = participant.index in epoch.paid_providers
+        return provider_reward(preset, epoch, participant) if paid else 0
+    return sum(
+        seat_reward(preset, epoch, participant, bundle, seat)
+        for bundle, seat in _reports_of(epoch, participant)
+        if (bundle.shard, seat.seat) in epoch.paid_seats
+    )
+
+
+def total_reward(preset: Preset, epoch: SettledEpoch, participant: Participant) -> int:
+    """A participant's reward, paid or not."""
+    if participant.is_provider:
+        return provider_reward(preset, epoch, participant)
+    return checker_reward(preset, epoch, participant)
+
+
+def expected_balance(
+    preset: Preset, epochs: Sequence[SettledEpoch], participant: Participant
+) -> int:
+    """What a wallet holds after its stake went and these epochs' payments came."""
+    earned = sum(paid_reward(preset, epoch, participant) for epoch in epochs)
     return participant.funded - participant.stake + earned
+
+
+def find_unpaid(outcome: Outcome) -> list[str]:
+    """List the rewards of counted epochs that have not been paid out."""
+    return [
+        f"{each.name}: epoch {epoch.epoch} is not paid"
+        for epoch in outcome.counted
+        for each in outcome.participants
+        if paid_reward(outcome.preset, epoch, each) != total_reward(outcome.preset, epoch, each)
+    ]
 
 
 def _reports_of(epoch: SettledEpoch, checker: Participant) -> list[tuple[Bundle, Seat]]:

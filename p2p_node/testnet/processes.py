@@ -31,6 +31,7 @@ class Child:
     log: Path
     environment: dict[str, str]
     expected_exit: bool = False
+    is_node: bool = True
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     deaths: list[str] = field(default_factory=list)
@@ -65,7 +66,7 @@ class Household:
         while True:
             for child in self.children:
                 process = child.process
-                if process is None or process.poll() is None:
+                if self._stopping or process is None or process.poll() is None:
                     continue
                 child.process = None
                 if child.expected_exit and process.returncode == 0:
@@ -83,8 +84,15 @@ class Household:
 
     async def stop(self) -> None:
         """End every child: SIGTERM, a few seconds, SIGKILL. Safe to call twice."""
+        await self._stop(self.children)
+
+    async def stop_nodes(self) -> None:
+        """End every node; the chain goes on."""
+        await self._stop([child for child in self.children if child.is_node])
+
+    async def _stop(self, children: Sequence[Child]) -> None:
         self._stopping = True
-        alive = [c.process for c in self.children if c.process and c.process.poll() is None]
+        alive = [c.process for c in children if c.process and c.process.poll() is None]
         for process in alive:
             process.send_signal(signal.SIGTERM)
         with trio.move_on_after(STOP_SECONDS):

@@ -1,5 +1,7 @@
 """Reads from the chain what a run came to."""
 
+from collections.abc import Sequence
+
 from chain.client import ChainClient
 from chain.events import BundleAccepted
 from chain.hexes import to_hex
@@ -11,6 +13,7 @@ from p2p_node.testnet.outcome import (
     SettledEpoch,
     expected_balance,
 )
+from protocols import types as protocol_types
 from protocols.params import Preset
 from protocols.types import Epoch, Shard
 
@@ -38,39 +41,56 @@ class BundleFinder:
 
 
 async def read_epoch(
-    chain: ChainClient, finder: BundleFinder, epoch: Epoch, shards: int, checkers: int
+    chain: ChainClient,
+    finder: BundleFinder,
+    epoch: Epoch,
+    participants: Sequence[Participant],
+    block: int,
 ) -> SettledEpoch:
-    """Read everything about one epoch; shards without a bundle are left out."""
+    """Read everything about one epoch as of `block`; shards without a bundle are left out."""
+    providers = [each.index for each in participants if each.is_provider]
+    checkers = [each.index for each in participants if not each.is_provider]
     bundles = []
-    for shard in map(Shard, range(shards)):
-        record = await chain.bundle(epoch, shard)
-        scores = await chain.scores(epoch, shard)
-        if record is None or scores is None:
+    for shard in sorted(shard for found, shard in finder.found if found == epoch):
+        record = await chain.bundle(epoch, shard, block)
+        scores = await chain.scores(epoch, shard, block)
+        receipt = await chain.receipt(finder.found[epoch, shard])
+        if record is None or scores is None or receipt is None:
             continue
-        transaction = finder.found[epoch, shard]
-        receipt = await chain.receipt(transaction)
         bundles.append(
             Bundle(
                 shard=shard,
-                tx=to_hex(transaction),
-                gas_used=receipt.gas_used if receipt else 0,
+                tx=to_hex(receipt.transaction_hash),
+                gas_used=receipt.gas_used,
                 lanes=record.lanes,
                 scores=scores,
                 seats=tuple(Seat(r.seat, r.checker, r.deviations) for r in record.reports),
             )
         )
-    totals = await chain.totals(epoch)
-    contributed = [i for i in range(checkers) if await chain.contributed(epoch, i)]
+    totals = await chain.totals(epoch, block)
     return SettledEpoch(
         epoch=epoch,
         bundles=tuple(bundles),
         provider_total=totals.provider_total,
         checker_total=totals.checker_total,
-        contributed=frozenset(contributed),
+        contributed=frozenset([i for i in checkers if await chain.contributed(epoch, i, block)]),
+        paid_providers=frozenset(
+            [i for i in providers if await chain.provider_claimed(i, epoch, block)]
+        ),
+        paid_seats=frozenset(
+            [
+                (bundle.shard, seat.seat)
+                for bundle in bundles
+                for seat in bundle.seats
+                if await chain.checker_claimed(
+                    epoch, bundle.shard, protocol_types.Seat(seat.seat), block
+                )
+            ]
+        ),
     )
 
 
-async def read_slots(chain: ChainClient, participants: list[Participant]) -> bool:
+async def read_slots(chain: ChainClient, participants: Sequence[Participant]) -> bool:
     """Fill in everybody's slot; tell whether all are registered."""
     complete = True
     for each in participants:
@@ -87,13 +107,17 @@ async def read_slots(chain: ChainClient, participants: list[Participant]) -> boo
 
 
 async def compare_balances(
-    chain: ChainClient, preset: Preset, paid: list[SettledEpoch], participants: list[Participant]
+    chain: ChainClient,
+    preset: Preset,
+    epochs: Sequence[SettledEpoch],
+    participants: Sequence[Participant],
+    block: int,
 ) -> list[str]:
-    """Hold every wallet's balance against what the epochs add up to; return the differences."""
+    """List the wallets whose balance at `block` is not what the epochs add up to."""
     differences = []
     for each in participants:
-        found = await chain.token_balance(each.wallet)
-        expected = expected_balance(preset, paid, each)
+        found = await chain.token_balance(each.wallet, block)
+        expected = expected_balance(preset, epochs, each)
         if found != expected:
             differences.append(f"{each.name}: balance is {found}, the epochs add up to {expected}")
     return differences

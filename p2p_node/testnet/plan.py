@@ -1,0 +1,115 @@
+"""What a run consists of, and how each of its processes is started."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2p_node.keystore import LIGHT_KDF, PASSWORD_VARIABLE, Keystore
+from p2p_node.testnet.outcome import Participant
+from p2p_node.testnet.processes import Child, kaisar_command
+from protocols.params import Preset
+
+LISTEN = "/ip4/127.0.0.1/tcp/0"
+"""Loopback only, on a port that the system chooses."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestnetPlan:
+    """How many of each; adversaries come in addition to the honest."""
+
+    __test__ = False  # its name would make pytest take it for a test
+
+    preset: Preset
+    checkers: int = 4
+    providers: int = 4
+    cheating_providers: int = 0
+    absent_providers: int = 0
+    lying_checkers: int = 0
+    epochs: int = 3
+
+    @property
+    def all_checkers(self) -> int:
+        """Checkers of every kind."""
+        return self.checkers + self.lying_checkers
+
+    @property
+    def all_providers(self) -> int:
+        """Providers of every kind."""
+        return self.providers + self.cheating_providers + self.absent_providers
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A participant with the role it runs and the directory of its keys and data."""
+
+    participant: Participant
+    role: str
+    data_dir: Path
+
+
+def list_members(plan: TestnetPlan, directory: Path, password: str) -> list[Member]:
+    """Create everybody's keys under `directory`; wallets are new and hold nothing yet."""
+    groups = (
+        ("checker", plan.checkers, "honest", "checker"),
+        ("liar", plan.lying_checkers, "lying", "lying-checker"),
+        ("provider", plan.providers, "honest", "provider"),
+        ("cheat", plan.cheating_providers, "cheating", "cheating-provider"),
+        ("ghost", plan.absent_providers, "absent", "absent-provider"),
+    )
+    members = []
+    for name, count, kind, role in groups:
+        for number in range(1, count + 1):
+            data_dir = directory / f"{name}-{number}"
+            keystore = Keystore.create(data_dir, password, kdf=LIGHT_KDF)
+            is_provider = role.endswith("provider")
+            stake = plan.preset.min_provider_stake if is_provider else plan.preset.min_checker_stake
+            participant = Participant(
+                name=data_dir.name,
+                kind=kind,
+                is_provider=is_provider,
+                wallet=keystore.wallet_address,
+                funded=stake,
+            )
+            members.append(Member(participant, role, data_dir))
+    return members
+
+
+def node_child(
+    name: str,
+    role: str,
+    data_dir: Path,
+    *,
+    deployment: Path,
+    rpc_url: str,
+    bootstrap: str | None,
+    password: str,
+) -> Child:
+    """Describe the process of one node; its password travels in the environment."""
+    command = kaisar_command(
+        "node",
+        "--role",
+        role,
+        "--data-dir",
+        str(data_dir),
+        "--deployment",
+        str(deployment),
+        "--rpc",
+        rpc_url,
+        "--listen",
+        LISTEN,
+        "--exit-with-parent",
+    )
+    if bootstrap is not None:
+        command += ["--bootstrap", bootstrap]
+    return Child(
+        name=name,
+        command=command,
+        log=data_dir / "node.log",
+        environment={PASSWORD_VARIABLE: password, "OPENBLAS_NUM_THREADS": "1"},
+        expected_exit=role == "absent-provider",
+    )
+
+
+def draw_password() -> str:
+    """Make up the password of this run's wallets."""
+    return secrets.token_hex(16)

@@ -1,0 +1,333 @@
+"""One run of a local network, from an empty directory to the last unit of every balance."""
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from chain.calls import Calls
+from chain.client import ChainClient
+from chain.deploy import DeploymentOptions, deploy
+from chain.deployment import Deployment, write_deployment
+from chain.errors import ChainError
+from chain.journal import MemoryJournal
+from chain.records import Call
+from chain.rpc import Rpc
+from chain.signer import KeySigner
+from chain.transactions import TransactionManager
+from p2p_node.keystore import LIGHT_KDF, Keystore
+from p2p_node.run_file import read_run_file
+from p2p_node.testnet.outcome import Outcome, find_unpaid
+from p2p_node.testnet.plan import Member, TestnetPlan, draw_password, list_members, node_child
+from p2p_node.testnet.processes import Child, Household, kaisar_command
+from p2p_node.testnet.reading import (
+    BundleFinder,
+    compare_balances,
+    read_epoch,
+    read_slots,
+)
+from p2p_node.testnet.screen import Screen
+from protocols.epochs import Timeline
+from protocols.errors import LocalError
+from protocols.params import LANES
+from protocols.types import Epoch, TimeMs
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 120.0
+"""For a chain, a deployment or all processes to come up; on two cores it takes some 20 s."""
+
+REGISTER_SECONDS = 120.0
+
+CLAIM_SECONDS = 60.0
+"""After the last epoch closed, for everybody's claims to be in a block."""
+
+POLL_SECONDS = 0.5
+FUNDED_GAS = 10 * 10**18
+"""Native units per wallet: hundreds of bundles even at peaq's price."""
+
+RESERVE_EPOCHS = 50
+"""The reward fund holds this many epochs more than the run is asked for."""
+
+DEVCHAIN_GAS = 10**24
+
+LAST_BLOCKS = 3
+"""Blocks to wait for after the nodes have stopped: what they had sent is then in one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestnetOptions:
+    """How to run: `rpc_url` None starts a devchain; `funder` pays for deployment and wallets."""
+
+    __test__ = False  # its name would make pytest take it for a test
+
+    directory: Path
+    funder: KeySigner
+    rpc_url: str | None = None
+
+
+async def run_testnet(plan: TestnetPlan, options: TestnetOptions, screen: Screen) -> Outcome:
+    """Run the plan and return what it came to; every child process has ended when this returns.
+
+    Raises LocalError or ChainError when the network cannot be brought up at all.
+    """
+    started = time.monotonic()
+    password = draw_password()
+    members = list_members(plan, options.directory, password)
+    Keystore.create(options.directory / "bootstrap-1", password, kdf=LIGHT_KDF)
+    household = Household(screen.problem)
+    async with trio.open_nursery() as nursery:
+        try:
+            nursery.start_soon(household.run)
+            screen.say("starting the chain")
+            rpc_url = options.rpc_url or await _start_devchain(household, options, members)
+            async with _chain_access(rpc_url, options.funder) as access:
+                run = _Run(plan, options, screen, household, members, password, access)
+                outcome = await run.run()
+        finally:
+            with trio.CancelScope(shield=True):
+                await household.stop()
+            nursery.cancel_scope.cancel()
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    rpc_url: str
+    rpc: Rpc
+    chain_id: int
+    manager: TransactionManager
+
+
+@asynccontextmanager
+async def _chain_access(rpc_url: str, funder: KeySigner) -> AsyncIterator[_Access]:
+    rpc = Rpc(rpc_url)
+    try:
+        chain_id = await rpc.quantity("eth_chainId")
+        manager = TransactionManager(
+            rpc, funder, MemoryJournal(), chain_id=chain_id, poll_seconds=0.2
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(manager.run)
+            yield _Access(rpc_url, rpc, chain_id, manager)
+            nursery.cancel_scope.cancel()
+    finally:
+        rpc.close()
+
+
+async def _start_devchain(
+    household: Household, options: TestnetOptions, members: list[Member]
+) -> str:
+    """Start the devchain with money for everybody's gas, and return its URL."""
+    ready = options.directory / "devchain.url"
+    command = kaisar_command(
+        "devchain", "--port", "0", "--ready-file", str(ready), "--exit-with-parent"
+    )
+    wallets = [each.participant.wallet for each in members]
+    funded = [(options.funder.address, DEVCHAIN_GAS), *((w, FUNDED_GAS) for w in wallets)]
+    for wallet, amount in funded:
+        command += ["--fund", f"0x{wallet.hex()}={amount}"]
+    child = Child("devchain", command, options.directory / "devchain.log", {}, is_node=False)
+    household.start(child)
+    with trio.move_on_after(START_SECONDS):
+        while not ready.exists():
+            await trio.sleep(0.05)
+        return ready.read_text().strip()
+    raise LocalError(f"the devchain did not start:\n{child.tail()}")
+
+
+class _Run:
+    """The steps of one run, once there is a chain."""
+
+    def __init__(
+        self,
+        plan: TestnetPlan,
+        options: TestnetOptions,
+        screen: Screen,
+        household: Household,
+        members: list[Member],
+        password: str,
+        access: _Access,
+    ) -> None:
+        self._plan = plan
+        self._options = options
+        self._screen = screen
+        self._household = household
+        self._members = members
+        self._password = password
+        self._access = access
+        self._participants = [each.participant for each in members]
+        self._deployment_file = options.directory / "deployment.json"
+
+    async def run(self) -> Outcome:
+        """Deploy, start everybody, follow the epochs, settle the accounts."""
+        self._screen.say("deploying the contracts")
+        deployment = await self._deploy()
+        chain = ChainClient(self._access.rpc, deployment)
+        self._screen.say(f"starting {len(self._members) + 1} nodes")
+        bootstrap = await self._start_bootstrap()
+        for member in self._members:
+            self._household.start(self._child(member, bootstrap))
+        await self._fund(deployment)
+        first = await self._wait_until_registered(chain)
+        finder = BundleFinder(chain)
+        outcome = Outcome(self._plan.preset, self._participants, self._count_shards())
+        last = Epoch(first + self._plan.epochs - 1)
+        await self._follow(chain, finder, outcome, first, last)
+        await self._settle_accounts(chain, finder, outcome, first, last)
+        self._collect_problems(outcome)
+        return outcome
+
+    async def _deploy(self) -> Deployment:
+        plan, access = self._plan, self._access
+        preset = plan.preset
+        emission = preset.provider_pool + preset.checker_pool
+        deadline = trio.current_time() + START_SECONDS
+        options = DeploymentOptions(
+            preset=preset, reward_fund=emission * (plan.epochs + RESERVE_EPOCHS)
+        )
+        deployment = await deploy(
+            access.rpc, access.manager, access.chain_id, options, deadline=deadline
+        )
+        write_deployment(self._deployment_file, deployment)
+        return deployment
+
+    def _child(self, member: Member, bootstrap: str | None) -> Child:
+        return node_child(
+            member.participant.name,
+            member.role,
+            member.data_dir,
+            deployment=self._deployment_file,
+            rpc_url=self._access.rpc_url,
+            bootstrap=bootstrap,
+            password=self._password,
+        )
+
+    async def _start_bootstrap(self) -> str:
+        data_dir = self._options.directory / "bootstrap-1"
+        child = node_child(
+            "bootstrap-1",
+            "bootstrap",
+            data_dir,
+            deployment=self._deployment_file,
+            rpc_url=self._access.rpc_url,
+            bootstrap=None,
+            password=self._password,
+        )
+        self._household.start(child)
+        with trio.move_on_after(START_SECONDS):
+            while (running := read_run_file(data_dir)) is None:
+                await trio.sleep(0.05)
+            return str(running["addresses"][0])
+        raise LocalError(f"the bootstrap node did not start:\n{child.tail()}")
+
+    async def _fund(self, deployment: Deployment) -> None:
+        """Give everybody its stake, and gas where the chain is not our own."""
+        calls = Calls(deployment)
+        for each in self._participants:
+            if self._options.rpc_url is not None:
+                gas = Call(to=each.wallet, value=FUNDED_GAS)
+                await self._execute(gas, f"gas for {each.name}")
+            await self._execute(calls.transfer(each.wallet, each.funded), f"stake of {each.name}")
+
+    async def _execute(self, call: Call, label: str) -> None:
+        deadline = trio.current_time() + START_SECONDS
+        await self._access.manager.execute(call, label=label, deadline=deadline, confirmations=1)
+
+    async def _wait_until_registered(self, chain: ChainClient) -> Epoch:
+        """Wait for every registration; return the first epoch in which everybody is active."""
+        self._screen.say("waiting for everybody to register")
+        with trio.move_on_after(REGISTER_SECONDS):
+            while not await read_slots(chain, self._participants):
+                await trio.sleep(POLL_SECONDS)
+            joined = [slot.joined_epoch for slot in await chain.providers()]
+            joined += [slot.joined_epoch for slot in await chain.checkers()]
+            return max(joined)
+        missing = [each.name for each in self._participants if each.index < 0]
+        tails = "\n".join(f"{c.name}: {c.tail()}" for c in self._household.children)
+        raise LocalError(f"not registered in time: {', '.join(missing)}\n{tails}")
+
+    async def _follow(
+        self, chain: ChainClient, finder: BundleFinder, outcome: Outcome, first: Epoch, last: Epoch
+    ) -> None:
+        """Show the epochs go by until the last one is closed."""
+        timeline = Timeline(TimeMs(chain.deployment.genesis * 1000), self._plan.preset)
+        self._screen.say(f"epochs {first} … {last} are counted")
+        seconds_left = timeline.bundle_end(last) / 1000 - time.time()
+        next_epoch = first
+        with trio.fail_after(seconds_left + START_SECONDS):
+            while next_epoch <= last:
+                try:
+                    await finder.update()
+                    head = await chain.head()
+                    now = TimeMs(head.timestamp * 1000)
+                    epoch = timeline.epoch_at(now)
+                    held = sum(found == epoch for found, _ in finder.found)
+                    self._screen.progress(epoch, timeline.phase_at(now), held, outcome.shards)
+                    if await chain.is_closed(next_epoch):
+                        settled = await read_epoch(
+                            chain, finder, next_epoch, self._participants, head.number
+                        )
+                        self._screen.epoch(outcome, settled)
+                        next_epoch = Epoch(next_epoch + 1)
+                        continue
+                except ChainError as error:
+                    self._screen.problem(f"the chain was not read: {error}")
+                await trio.sleep(POLL_SECONDS)
+
+    async def _settle_accounts(
+        self, chain: ChainClient, finder: BundleFinder, outcome: Outcome, first: Epoch, last: Epoch
+    ) -> None:
+        """Wait for the claims, stop all nodes, and compare every balance at one block.
+
+        Nodes go on to settle and claim epochs after the last counted one until they are stopped;
+        what was paid for those is part of the balances too.
+        """
+        self._screen.say("waiting for the last claims")
+        unpaid: list[str] = []
+        with trio.move_on_after(CLAIM_SECONDS):
+            while True:
+                head = await chain.head()
+                outcome.counted = [
+                    await read_epoch(chain, finder, Epoch(e), self._participants, head.number)
+                    for e in range(first, last + 1)
+                ]
+                unpaid = find_unpaid(outcome)
+                if not unpaid:
+                    break
+                await trio.sleep(POLL_SECONDS)
+        outcome.problems.extend(unpaid)
+        await self._household.stop_nodes()
+        head = await self._wait_for_blocks(chain, LAST_BLOCKS)
+        await finder.update()
+        newest = max((epoch for epoch, _ in finder.found), default=last)
+        epochs = [
+            await read_epoch(chain, finder, Epoch(e), self._participants, head)
+            for e in range(newest + 1)
+        ]
+        outcome.counted = epochs[first : last + 1]
+        differences = await compare_balances(
+            chain, self._plan.preset, epochs, self._participants, head
+        )
+        outcome.problems.extend(differences)
+        outcome.balances_ok = not differences and not unpaid
+
+    async def _wait_for_blocks(self, chain: ChainClient, count: int) -> int:
+        """Let transactions still on their way arrive; return the number of the newest block."""
+        target = (await chain.head()).number + count
+        with trio.fail_after(START_SECONDS):
+            while (head := await chain.head()).number < target:
+                await trio.sleep(POLL_SECONDS)
+        return head.number
+
+    def _count_shards(self) -> int:
+        return -(-self._plan.all_providers // LANES)
+
+    def _collect_problems(self, outcome: Outcome) -> None:
+        for child in self._household.children:
+            outcome.problems.extend(f"{child.name} {death}" for death in child.deaths)
