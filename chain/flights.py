@@ -12,8 +12,11 @@ from chain.errors import ChainError
 from chain.fees import Fees
 from chain.journal import JournalEntry
 from chain.records import Call, Receipt
+from chain.recursion import cap_recursion
 from protocols.errors import LocalError
 from protocols.types import Wallet
+
+cap_recursion()
 
 Confirmations: TypeAlias = Literal["finalized"] | int
 """When a transaction counts as done: so many blocks from its own on (1: it is in the newest

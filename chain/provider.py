@@ -20,7 +20,10 @@ from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
 from chain.errors import MalformedAnswerError, TimedOutError, UnreachableError
+from chain.recursion import cap_recursion
 from protocols.errors import LocalError
+
+cap_recursion()
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """One answer. The largest that is asked for are pages of logs, some MiB."""

@@ -5,8 +5,11 @@ from typing import Any, Protocol
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from chain.recursion import cap_recursion
 from protocols.errors import LocalError
 from protocols.types import Wallet
+
+cap_recursion()
 
 
 class Signer(Protocol):
@@ -17,7 +20,10 @@ class Signer(Protocol):
         """The wallet's address."""
 
     def sign_transaction(self, transaction: dict[str, Any]) -> bytes:
-        """Sign an EIP-1559 transaction given by the names of JSON-RPC; return it encoded."""
+        """Sign an EIP-1559 transaction and return it encoded.
+
+        The fields have their names in JSON-RPC; numbers are integers, `to` and `data` bytes.
+        """
 
 
 class KeySigner:

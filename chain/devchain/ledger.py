@@ -28,8 +28,11 @@ from eth_typing import Address, Hash32
 from eth_utils.exceptions import ValidationError
 
 from chain.devchain.pool import PooledTransaction
+from chain.recursion import cap_recursion
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
+
+cap_recursion()
 
 NO_ADDRESS: Final = Address(b"")
 COINBASE: Final = Address(b"\x00" * 19 + b"\x01")
