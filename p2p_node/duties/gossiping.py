@@ -10,7 +10,7 @@ from protocols.gossip import GossipMemory, NetworkView
 from protocols.types import TimeMs
 from protocols.wire import Message
 
-MessageT = TypeVar("MessageT", bound=Message, covariant=True)
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 class Rule(Protocol[MessageT]):

@@ -141,7 +141,7 @@ class JobServer:
     async def _commit_and_open(self, stream: RequestStream, job_id: Digest, work: Work) -> None:
         node, commitment = self._node, work.commitment
         await self._send(
-            stream, Commitment(job=job_id, rounds=commitment.rounds, root=commitment.root)
+            stream, Commitment(job=job_id, rounds=commitment.rounds, root=Digest(commitment.root))
         )
         data = await stream.receive(OpenRequest.MAX_BYTES + ENVELOPE_OVERHEAD)
         network = node.watcher.view.network

@@ -9,7 +9,7 @@ from chain.errors import ChainError
 from p2p_node.node import Node
 from protocols.hashing import keccak256
 from protocols.membership import EpochView
-from protocols.types import Digest
+from protocols.types import Digest, Epoch
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ async def contribute_to_seed(node: Node, view: EpochView, checker: int) -> None:
     Where the secret behind the commitment is lost (a new data directory), commit anew: the
     contract takes a replacement, and contributions go on from the next epoch.
     """
-    deadline = node.clock.deadline(node.watcher.timeline.start_of(view.epoch + 1))
+    deadline = node.clock.deadline(node.watcher.timeline.start_of(Epoch(view.epoch + 1)))
     with trio.move_on_at(deadline):
         while True:
             try:

@@ -303,16 +303,16 @@ class _Run:
                 await trio.sleep(POLL_SECONDS)
         outcome.problems.extend(unpaid)
         await self._household.stop_nodes()
-        head = await self._wait_for_blocks(chain, LAST_BLOCKS)
+        block = await self._wait_for_blocks(chain, LAST_BLOCKS)
         await finder.update()
         newest = max((epoch for epoch, _ in finder.found), default=last)
         epochs = [
-            await read_epoch(chain, finder, Epoch(e), self._participants, head)
+            await read_epoch(chain, finder, Epoch(e), self._participants, block)
             for e in range(newest + 1)
         ]
         outcome.counted = epochs[first : last + 1]
         differences = await compare_balances(
-            chain, self._plan.preset, epochs, self._participants, head
+            chain, self._plan.preset, epochs, self._participants, block
         )
         outcome.problems.extend(differences)
         outcome.balances_ok = not differences and not unpaid
