@@ -113,8 +113,11 @@ class Network(Protocol):
         `NetworkLimits.max_gossip_message`.
         """
 
-    def subscribe(self, topic: str, judge: Judge) -> Subscription:
+    def subscribe(self, topic: str, judge: Judge, *, deliver: bool = True) -> Subscription:
         """Follow `topic`. `judge` is called exactly once per message that was not seen before.
+
+        With `deliver=False` accepted messages are passed on and counted but not queued here, for
+        a judge that itself takes what it accepts.
 
         A judge may also raise: GossipIgnore counts as Ignore, any other RemoteError as Reject;
         any other exception is our own bug: the message is refused, the bug counted and logged,

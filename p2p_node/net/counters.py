@@ -18,7 +18,7 @@ class Counters:
     published: Counter[str] = field(default_factory=Counter)
     """topic -> own messages handed to the network."""
     delivered: Counter[str] = field(default_factory=Counter)
-    """topic -> accepted messages put into the subscription's queue."""
+    """topic -> messages that were accepted here."""
     dropped: Counter[str] = field(default_factory=Counter)
     """queue -> messages thrown away because the queue was full."""
     forwarded: int = 0

@@ -112,16 +112,16 @@ class Gossip:
         self._counters.forwarded += sent
         return sent
 
-    def subscribe(self, topic: str, judge: Judge) -> MessageQueue:
+    def subscribe(self, topic: str, judge: Judge, *, deliver: bool) -> MessageQueue:
         """Follow `topic`; accepted messages go to the queue returned."""
         if topic in self._judges:
             raise LocalError(f"{topic}: subscribed twice")
-        short = self._short(topic)
         queue = MessageQueue(
-            short,
-            self._settings.limits.delivery_queue,
+            self._short(topic),
+            self._settings.limits,
             self._counters,
             partial(self._unsubscribe, topic),
+            deliver=deliver,
         )
         self._judges[topic] = (judge, queue)
         self._send_all(self._talks, encode_subscriptions([topic], follow=True))

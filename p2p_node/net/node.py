@@ -26,6 +26,7 @@ from p2p_node.net.identity import key_pair_of, node_key_of
 from p2p_node.net.judgement import Judge
 from p2p_node.net.kademlia import Kademlia
 from p2p_node.net.noise import NoiseIdentity
+from p2p_node.net.nursery import private_nursery
 from p2p_node.net.quiet import quieten_libp2p
 from p2p_node.net.request_stream import Requests
 from p2p_node.net.settings import NetworkSettings
@@ -128,10 +129,10 @@ class Libp2pNetwork:
         await trio.lowlevel.checkpoint()
         return self._gossip.publish(self._full(topic), data)
 
-    def subscribe(self, topic: str, judge: Judge) -> MessageQueue:
+    def subscribe(self, topic: str, judge: Judge, *, deliver: bool = True) -> MessageQueue:
         """Follow `topic`."""
         self._check_open()
-        return self._gossip.subscribe(self._full(topic), judge)
+        return self._gossip.subscribe(self._full(topic), judge, deliver=deliver)
 
     def serve(self, protocol: str, handler: Handler) -> None:
         """Answer streams of `protocol` with `handler`."""
@@ -208,20 +209,10 @@ class Libp2pNetwork:
 async def open_libp2p_network(settings: NetworkSettings) -> AsyncIterator[Libp2pNetwork]:
     """See `p2p_node.net.open_network`."""
     network = Libp2pNetwork(settings)
-    failure: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(network.run)
-            try:
-                yield network
-            except BaseException as error:
-                failure = error
-                raise
-            finally:
-                await network.close()
-                nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        # The nursery is ours, so what the caller raised leaves it as the caller raised it.
-        if failure is not None and list(group.exceptions) == [failure]:
-            raise failure from failure.__cause__
-        raise
+    async with private_nursery() as nursery:
+        await nursery.start(network.run)
+        try:
+            yield network
+        finally:
+            await network.close()
+            nursery.cancel_scope.cancel()

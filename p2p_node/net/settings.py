@@ -30,6 +30,8 @@ class NetworkLimits:
     """Ceiling of `RequestStream.receive`. Openings (64 rows of 16,384 int32) are 4 MiB."""
     delivery_queue: int = 1024
     """Accepted messages waiting per subscription; beyond it the oldest is dropped and counted."""
+    delivery_bytes: int = 8 * MIB
+    """The same in bytes."""
     gossip_outbox: int = 1 * MIB
     """Gossip waiting for one slow peer; beyond it messages to that peer are dropped and counted."""
     gossip_rate: float = 500.0

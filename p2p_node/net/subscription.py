@@ -10,6 +10,7 @@ from p2p_node.net.api import GossipMessage
 from p2p_node.net.counters import Counters
 from p2p_node.net.errors import NetworkClosedError
 from p2p_node.net.judgement import Accept, Ignore, Judge, Judgement, Reject
+from p2p_node.net.settings import NetworkLimits
 from protocols.errors import GossipIgnore, RemoteError
 from protocols.types import NodeKey
 
@@ -46,23 +47,35 @@ class MessageQueue:
     """A bounded queue that drops its oldest message; see `p2p_node.net.api.Subscription`."""
 
     def __init__(
-        self, topic: str, size: int, counters: Counters, closed: Callable[[], None]
+        self,
+        topic: str,
+        limits: NetworkLimits,
+        counters: Counters,
+        closed: Callable[[], None],
+        *,
+        deliver: bool,
     ) -> None:
         self.topic = topic
-        self._size = size
+        self._limits = limits
         self._counters = counters
         self._on_close = closed
+        self._deliver = deliver
         self._messages: deque[GossipMessage] = deque()
+        self._bytes = 0
         self._waiting = trio.lowlevel.ParkingLot()
         self._closed = False
 
     def put(self, data: bytes, sender: NodeKey) -> None:
-        """Add a message, dropping the oldest if there is no room."""
-        if len(self._messages) >= self._size:
-            self._messages.popleft()
-            self._counters.dropped[self.topic] += 1
-        self._messages.append(GossipMessage(data, sender))
+        """Add an accepted message, dropping the oldest if there is no room."""
         self._counters.delivered[self.topic] += 1
+        if not self._deliver:
+            return
+        self._messages.append(GossipMessage(data, sender))
+        self._bytes += len(data)
+        limits = self._limits
+        while len(self._messages) > limits.delivery_queue or self._bytes > limits.delivery_bytes:
+            self._bytes -= len(self._messages.popleft().data)
+            self._counters.dropped[self.topic] += 1
         self._waiting.unpark()
 
     async def receive(self) -> GossipMessage:
@@ -72,7 +85,9 @@ class MessageQueue:
             if self._closed:
                 raise NetworkClosedError(f"{self.topic}: the subscription is closed")
             await self._waiting.park()
-        return self._messages.popleft()
+        message = self._messages.popleft()
+        self._bytes -= len(message.data)
+        return message
 
     def __aiter__(self) -> "MessageQueue":
         return self
