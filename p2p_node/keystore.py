@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 from eth_account import Account
+from eth_utils.address import to_checksum_address
 from nacl.signing import SigningKey
 
 from p2p_node.secret_files import (
@@ -223,6 +224,11 @@ def read_wallet_address(directory: Path) -> Wallet:
     if len(address) != 20:
         raise KeystoreError(f"wallet {path}: it does not say its address")
     return Wallet(address)
+
+
+def checksum_address(wallet: Wallet) -> str:
+    """Write an account as people read it: 0x and EIP-55's mixed case."""
+    return str(to_checksum_address(wallet))
 
 
 def read_password(

@@ -1,0 +1,373 @@
+"""A node's settings: from a TOML file, the environment and flags, the later ones stronger.
+
+A setting `data_dir` is `data_dir = "…"` in the file, `KAISAR_DATA_DIR` in the environment (several
+values separated by commas) and `--data-dir …` on the command line. A value that cannot be meant
+is a ConfigError that names the setting, what was found, where, and what is expected.
+
+What all nodes of a network must agree on is no setting: it is in the deployment file.
+"""
+
+import argparse
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from protocols.errors import LocalError
+
+PREFIX: Final = "KAISAR_"
+CONFIG_VARIABLE: Final = "KAISAR_CONFIG"
+
+OTHER_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "KAISAR_WALLET_PASSWORD", "KAISAR_REQUIRE"})
+"""Variables of ours that are no settings."""
+
+ROLES: Final = ("provider", "checker", "bootstrap")
+ADVERSARIES: Final = ("cheating-provider", "absent-provider", "lying-checker")
+"""Roles that break the rules, for test networks; no help text offers them."""
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("text", "json")
+
+MAX_CONFIG_BYTES: Final = 64 * 1024
+
+_HOST_KINDS: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_PEER_ID: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,64}")
+
+
+class ConfigError(LocalError):
+    """A setting is missing, unknown, or has a value that cannot be meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: how to read a text into its value, and what to say when that fails.
+
+    `parse` raises ValueError; `many` settings are lists of such values.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    expected: str
+    help: str
+    default: Any = None
+    many: bool = False
+    metavar: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """The name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The name in the environment."""
+        return PREFIX + self.name.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """All settings of one node. Nothing in it is secret: secrets are named by their files."""
+
+    role: str
+    data_dir: Path
+    rpc: str
+    deployment: Path
+    bootstrap: tuple[str, ...]
+    listen: tuple[str, ...]
+    announce: tuple[str, ...]
+    network_key_file: Path | None
+    wallet_password_file: Path | None
+    log_level: str
+    log_format: str
+
+    @classmethod
+    def load(cls, arguments: argparse.Namespace, environment: Mapping[str, str]) -> Self:
+        """Put the settings together from parsed flags, the environment and the file they name."""
+        values = load_settings(arguments, environment)
+        for name in ("role", "deployment"):
+            if values[name] is None:
+                setting = SETTINGS[name]
+                raise ConfigError(
+                    f"{name}: found nothing, expected {setting.expected} "
+                    f"({setting.flag}, {setting.variable}, or {name} in the file of --config)"
+                )
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+
+def load_settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return every setting's value: the strongest one found, else its default."""
+    values = {name: setting.default for name, setting in SETTINGS.items()}
+    file = getattr(arguments, "config", None) or environment.get(CONFIG_VARIABLE)
+    if file:
+        values.update(_read_file(Path(file)))
+    values.update(_read_environment(environment))
+    values.update(_read_flags(arguments))
+    return values
+
+
+def add_flags(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = None) -> None:
+    """Give a command the flags of some settings (all by default) and `--config`."""
+    group = parser.add_argument_group(
+        "settings", f"each can also stand in the file of --config, or in {PREFIX}NAME"
+    )
+    group.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    for name in names or tuple(SETTINGS):
+        setting = SETTINGS[name]
+        text = setting.help
+        if setting.default:
+            default = setting.default
+            shown = " ".join(default) if isinstance(default, tuple) else default
+            text += f" (default: {shown})"
+        kind: dict[str, Any] = {"action": "extend", "nargs": "+"} if setting.many else {}
+        group.add_argument(
+            setting.flag, dest=name, metavar=setting.metavar or "TEXT", help=text, **kind
+        )
+
+
+def find_unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """List variables that look like settings of ours and are none: worth a warning.
+
+    No more than that, because container systems make such variables by themselves from the name
+    of a service (KAISAR_PORT=tcp://…).
+    """
+    known = OTHER_VARIABLES | {setting.variable for setting in SETTINGS.values()}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def redact_url(url: str) -> str:
+    """Shorten a URL to scheme and host: RPC providers put access keys into the rest."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    hidden = parts.path.strip("/") or parts.query or parts.username
+    return f"{parts.scheme}://{parts.hostname}{port}{'/…' if hidden else ''}"
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+        if len(data) > MAX_CONFIG_BYTES:
+            raise ConfigError(f"config {path}: longer than {MAX_CONFIG_BYTES} bytes")
+        parsed = tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path}: not TOML: {error}") from error
+    values = {}
+    for name, value in parsed.items():
+        setting = SETTINGS.get(name)
+        if setting is None:
+            close = difflib.get_close_matches(name, SETTINGS, 1)
+            hint = f"did you mean {close[0]}?" if close else f"expected {', '.join(SETTINGS)}"
+            raise ConfigError(f"{name}: an unknown setting in {path}; {hint}")
+        texts = value if isinstance(value, list) and setting.many else [value]
+        for text in texts:
+            if not isinstance(text, str):
+                raise ConfigError(
+                    f"{name}: found {value!r} in {path}, expected {setting.expected}, "
+                    f"as {'a list of texts' if setting.many else 'a text'}"
+                )
+        if setting.parse is _parse_path:
+            # Whoever writes a file thinks of other files as seen from there.
+            texts = [text if text.startswith("~") else str(path.parent / text) for text in texts]
+        values[name] = _parse(setting, texts, f"in {path}")
+    return values
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for setting in SETTINGS.values():
+        text = environment.get(setting.variable)
+        # A variable that is set to nothing is how shells and service files leave one out.
+        if text:
+            texts = [part.strip() for part in text.split(",")] if setting.many else [text]
+            values[setting.name] = _parse(setting, texts, f"in {setting.variable}")
+    return values
+
+
+def _read_flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    values = {}
+    for setting in SETTINGS.values():
+        found = getattr(arguments, setting.name, None)
+        if found is not None:
+            texts = found if setting.many else [found]
+            values[setting.name] = _parse(setting, texts, f"in {setting.flag}")
+    return values
+
+
+def _parse(setting: Setting, texts: list[str], where: str) -> Any:
+    values = []
+    for text in texts:
+        try:
+            values.append(setting.parse(text))
+        except ValueError:
+            # An RPC's URL may carry an access key, and errors end up in logs.
+            found = "a text" if setting.parse is _parse_url else repr(text[:200])
+            raise ConfigError(
+                f"{setting.name}: found {found} {where}, expected {setting.expected}"
+            ) from None
+    return tuple(values) if setting.many else values[0]
+
+
+def _parse_path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        # ~name of a user that does not exist
+        raise ValueError from error
+
+
+def _parse_url(text: str) -> str:
+    parts = urlsplit(text)
+    # Reading `port` raises ValueError for one out of range.
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError
+    return text
+
+
+def _parse_role(text: str) -> str:
+    return _one_of(text, ROLES + ADVERSARIES)
+
+
+def _one_of(text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise ValueError
+    return text
+
+
+def _parse_address(text: str) -> str:
+    """Check /ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT with or without /p2p/PEER-ID.
+
+    The network parses it for good; here it is about naming the setting early.
+    """
+    parts = text.split("/")
+    if len(parts) not in (5, 7) or parts[0] or parts[1] not in _HOST_KINDS or parts[3] != "tcp":
+        raise ValueError
+    if parts[1] == "ip4":
+        ipaddress.IPv4Address(parts[2])
+    elif parts[1] == "ip6":
+        ipaddress.IPv6Address(parts[2])
+    elif not _HOST_NAME.fullmatch(parts[2]):
+        raise ValueError
+    if not parts[4].isascii() or not parts[4].isdigit() or int(parts[4]) > 65_535:
+        raise ValueError
+    if len(parts) == 7 and (parts[5] != "p2p" or not _PEER_ID.fullmatch(parts[6])):
+        raise ValueError
+    return text
+
+
+def _parse_own_address(text: str) -> str:
+    if "/p2p/" in text:
+        raise ValueError
+    return _parse_address(text)
+
+
+def _parse_peer_address(text: str) -> str:
+    if "/p2p/" not in text:
+        raise ValueError
+    return _parse_address(text)
+
+
+_ADDRESS_FORM: Final = "/ip4|ip6|dns/HOST/tcp/PORT"
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "role",
+            _parse_role,
+            f"one of {', '.join(ROLES)}",
+            f"what this node is for: {', '.join(ROLES)}",
+            metavar="ROLE",
+        ),
+        Setting(
+            "data_dir",
+            _parse_path,
+            "a directory",
+            "keys and everything that outlasts a restart; one per node",
+            default=Path("~/.kaisar").expanduser(),
+            metavar="DIR",
+        ),
+        Setting(
+            "rpc",
+            _parse_url,
+            "a URL with http or https",
+            "JSON-RPC endpoint of the chain",
+            default="http://127.0.0.1:8545",
+            metavar="URL",
+        ),
+        Setting(
+            "deployment",
+            _parse_path,
+            "a deployment file",
+            "what the network is: its contracts and numbers",
+            metavar="FILE",
+        ),
+        Setting(
+            "bootstrap",
+            _parse_peer_address,
+            f"a multiaddr {_ADDRESS_FORM}/p2p/PEER-ID",
+            "nodes to meet first",
+            default=(),
+            many=True,
+            metavar="MULTIADDR",
+        ),
+        Setting(
+            "listen",
+            _parse_own_address,
+            f"a multiaddr {_ADDRESS_FORM} without /p2p/",
+            "where to take connections",
+            default=("/ip4/0.0.0.0/tcp/0",),
+            many=True,
+            metavar="MULTIADDR",
+        ),
+        Setting(
+            "announce",
+            _parse_own_address,
+            f"a multiaddr {_ADDRESS_FORM} without /p2p/",
+            "what to tell others instead of the addresses listened on",
+            default=(),
+            many=True,
+            metavar="MULTIADDR",
+        ),
+        Setting(
+            "network_key_file",
+            _parse_path,
+            "a file",
+            "pre-shared key of a private network",
+            metavar="FILE",
+        ),
+        Setting(
+            "wallet_password_file",
+            _parse_path,
+            "a file",
+            "the wallet's password; else KAISAR_WALLET_PASSWORD, else it is asked for",
+            metavar="FILE",
+        ),
+        Setting(
+            "log_level",
+            lambda text: _one_of(text.lower(), LOG_LEVELS),
+            f"one of {', '.join(LOG_LEVELS)}",
+            f"{', '.join(LOG_LEVELS)}",
+            default="info",
+            metavar="LEVEL",
+        ),
+        Setting(
+            "log_format",
+            lambda text: _one_of(text, LOG_FORMATS),
+            f"one of {', '.join(LOG_FORMATS)}",
+            "lines for people, or JSON objects for programs",
+            default="text",
+            metavar="FORMAT",
+        ),
+    )
+}
+"""Every setting by name, in the order in which help lists them."""
