@@ -156,17 +156,26 @@ def test_resizing_changes_the_committee_and_the_job_only(preset: Preset, checker
         assert resized == preset
 
 
-def test_a_job_shrinks_only_where_it_must() -> None:
-    assert resize_committee(MINIMAL, 5).job_ms == MINIMAL.job_ms
-    assert resize_committee(MINIMAL, 6).job_ms < MINIMAL.job_ms
+@of_every_preset
+@pytest.mark.parametrize("checkers", NETWORK_SIZES)
+def test_a_job_shrinks_only_where_it_must_and_no_further(preset: Preset, checkers: int) -> None:
+    resized = resize_committee(preset, checkers)
+
+    if resized.slot_ms >= preset.job_ms:
+        assert resized.job_ms == preset.job_ms
+    else:
+        # Each of its three times is rounded down to a millisecond.
+        assert resized.slot_ms - 3 < resized.job_ms <= resized.slot_ms
 
 
 def test_times_of_a_job_shrink_alike() -> None:
-    resized = resize_committee(MINIMAL, 11)
+    narrow = replace(
+        MINIMAL, check_ms=11_000, window_ms=1000, commitment_slack_ms=600, opening_ms=400
+    )
 
-    for name in ("window_ms", "commitment_slack_ms", "opening_ms"):
-        share = getattr(resized, name) / getattr(MINIMAL, name)
-        assert abs(share - resized.slot_ms / MINIMAL.job_ms) < 0.01
+    resized = resize_committee(narrow, 11)
+
+    assert (resized.window_ms, resized.commitment_slack_ms, resized.opening_ms) == (500, 300, 200)
 
 
 @pytest.mark.parametrize(

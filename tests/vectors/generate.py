@@ -15,6 +15,7 @@ from tests.vectors.builders import (
     committee,
     envelopes,
     epochs,
+    gossip,
     messages,
     reports,
     scoring,
@@ -32,6 +33,7 @@ FILES: dict[str, Callable[[], Any]] = {
     **epochs.FILES,
     **reports.FILES,
     **scoring.FILES,
+    **gossip.FILES,
 }
 """Path below tests/vectors → what makes its content."""
 

@@ -1,4 +1,4 @@
-"""tests/vectors/epochs: the calendar of each preset, in Unix milliseconds."""
+"""tests/vectors/epochs: calendars of some lengths, in Unix milliseconds."""
 
 from typing import Any
 
@@ -7,25 +7,26 @@ GENESIS_MS = 1_700_000_000_000
 EPOCHS = (0, 1, 7, 100_000)
 
 LENGTHS = {
-    "mainnet": (3_600_000, 60_000, 2_700_000, 120_000, 600_000, 11),
-    "testnet": (300_000, 20_000, 165_000, 25_000, 60_000, 11),
-    "minimal": (20_000, 2_000, 10_000, 2_500, 5_000, 4),
+    "hour": (3600, 60_000, 2_700_000, 120_000, 600, 11),
+    "five_minutes": (300, 20_000, 165_000, 25_000, 60, 11),
+    "twenty_seconds": (20, 2_000, 10_000, 2_500, 5, 4),
+    "slots_that_leave_a_rest": (20, 1, 10_001, 1, 0, 16),
 }
-"""Epoch, draw, check and reveal phase and grace in milliseconds, seats."""
+"""Seconds of an epoch, draw, check and reveal phase in milliseconds, seconds of grace, seats."""
 
 
 def calendars() -> list[dict[str, Any]]:
     """Deadlines of some epochs, and the phases on both sides of each."""
-    return [_calendar(preset, epoch) for preset in LENGTHS for epoch in EPOCHS]
+    return [_calendar(name, epoch) for name in LENGTHS for epoch in EPOCHS]
 
 
-def _calendar(preset: str, epoch: int) -> dict[str, Any]:
-    length, draw, check, reveal, grace, seats = LENGTHS[preset]
-    start = GENESIS_MS + epoch * length
+def _calendar(name: str, epoch: int) -> dict[str, Any]:
+    seconds, draw, check, reveal, grace, seats = LENGTHS[name]
+    start = GENESIS_MS + epoch * seconds * 1000
     check_start = start + draw
     reveal_start = check_start + check
     bundle_start = reveal_start + reveal
-    end = start + length
+    end = start + seconds * 1000
     phases = [
         (start, "draw"),
         (check_start - 1, "draw"),
@@ -37,7 +38,15 @@ def _calendar(preset: str, epoch: int) -> dict[str, Any]:
         (end - 1, "bundle"),
     ]
     return {
-        "preset": preset,
+        "name": name,
+        "calendar": {
+            "epoch_seconds": seconds,
+            "draw_ms": draw,
+            "check_ms": check,
+            "reveal_ms": reveal,
+            "grace_seconds": grace,
+            "seats": seats,
+        },
         "genesis_ms": GENESIS_MS,
         "epoch": epoch,
         "start": start,
@@ -48,7 +57,7 @@ def _calendar(preset: str, epoch: int) -> dict[str, Any]:
         ],
         "reveal_start": reveal_start,
         "bundle_start": bundle_start,
-        "bundle_end": end + grace,
+        "bundle_end": end + grace * 1000,
         "phases": [{"now_ms": now, "phase": phase} for now, phase in phases],
     }
 
