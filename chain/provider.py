@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Final
 
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
@@ -66,6 +66,9 @@ class BoundedHTTPProvider(HTTPProvider):
                 # A kept-alive connection that the other side has just closed. All methods used
                 # here may be repeated: sending a transaction twice is "already known".
                 return self._post(request_data, deadline)
+        except NewConnectionError as error:
+            # Refused, no route, no such host; to urllib3 a kind of timeout.
+            raise UnreachableError(f"{method}: no connection") from error
         except Urllib3TimeoutError as error:
             raise TimedOutError(f"{method} took longer than {self._timeout_seconds} s") from error
         except (HTTPError, OSError) as error:

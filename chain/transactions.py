@@ -314,7 +314,7 @@ class TransactionManager:
 
     def _sign(self, nonce: int, label: str, call: Call, fees: Fees) -> Attempt:
         """Sign an attempt; it is in the journal when this returns."""
-        transaction = {
+        transaction: dict[str, object] = {
             "type": DYNAMIC_FEE_TYPE,
             "chainId": self._chain_id,
             "nonce": nonce,
@@ -322,10 +322,10 @@ class TransactionManager:
             "maxFeePerGas": fees.max_fee,
             "gas": call.gas_limit,
             "value": call.value,
-            "data": to_hex(call.data),
+            "data": call.data,
         }
         if call.to is not None:
-            transaction["to"] = to_hex(call.to)
+            transaction["to"] = call.to
         raw = self._signer.sign_transaction(transaction)
         attempt = Attempt(keccak256(raw), raw, call, fees)
         self._journal.record(JournalEntry(nonce, attempt.hash, raw, label))
@@ -359,17 +359,13 @@ class TransactionManager:
             flight.sent_at = head.hash
 
     def _take_back(self, flight: Flight, error: RefusedError, refusal: Refusal) -> None:
-        """Deal with a nonce whose only attempt was refused for good."""
+        """Give up a nonce whose only attempt was refused for good.
+
+        It is the newest one, since an intent is sent right after it gets its nonce.
+        """
         ticket = flight.ticket
         if ticket is None:
             raise LocalError(f"{flight.label}: a restored transaction counts as accepted")
-        if flight is not self._flights[-1]:
-            # Later nonces build on this one, so it is used up by an empty transfer; unless it is
-            # used already, which the next block tells.
-            if refusal is not Refusal.NONCE_USED:
-                ticket.fail(error)
-                ticket.abandoned = True
-            return
         self._finish(flight)
         if refusal is Refusal.NONCE_USED and ticket.retries < MAX_RETRIES:
             ticket.retries += 1
