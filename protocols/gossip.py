@@ -6,7 +6,7 @@ is decided elsewhere, once (`p2p_node/net`). `docs/spec/gossip.md` is this file 
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from protocols.envelopes import Verified, open_envelope
@@ -95,19 +95,24 @@ class NetworkView:
     domain: Digest
     timeline: Timeline
     epochs: Mapping[Epoch, EpochView]
+    _registrations: dict[NodeKey, list[tuple[Role, Member]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
-    def members_of(self, key: NodeKey) -> list[tuple[Role, Member]]:
+    def __post_init__(self) -> None:
+        # Once per view: with 100,000 members nobody can look through all of them per message.
+        if self.epochs:
+            newest = self.epochs[max(self.epochs)]
+            for role, members in (
+                (Role.PROVIDER, newest.providers),
+                (Role.CHECKER, newest.checkers),
+            ):
+                for member in members.values():
+                    self._registrations.setdefault(member.node_key, []).append((role, member))
+
+    def members_of(self, key: NodeKey) -> Sequence[tuple[Role, Member]]:
         """Find the registrations of a node key in the newest epoch known."""
-        if not self.epochs:
-            return []
-        newest = self.epochs[max(self.epochs)]
-        sides = ((Role.PROVIDER, newest.providers), (Role.CHECKER, newest.checkers))
-        return [
-            (role, member)
-            for role, members in sides
-            for member in members.values()
-            if member.node_key == key
-        ]
+        return self._registrations.get(key, ())
 
 
 def validate_announcement_gossip(
