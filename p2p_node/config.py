@@ -175,7 +175,10 @@ def _read_file(path: Path) -> dict[str, Any]:
                 )
         if setting.parse is _parse_path:
             # Whoever writes a file thinks of other files as seen from there.
-            texts = [text if text.startswith("~") else str(path.parent / text) for text in texts]
+            texts = [
+                str(path.parent / text) if text and not text.startswith("~") else text
+                for text in texts
+            ]
         values[name] = _parse(setting, texts, f"in {path}")
     return values
 
