@@ -23,10 +23,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_type_hints
 
-from chain.abi import CONTRACTS
+from chain.abi import CONTRACTS, get_interface
 from chain.errors import DeploymentFileError, WrongChainError
 from chain.hexes import parse_hex_bytes, to_hex
 from chain.rpc import Rpc
+from protocols.errors import LocalError
 from protocols.hashing import keccak256
 from protocols.params import Preset
 from protocols.signing import compute_network_id
@@ -155,7 +156,7 @@ def parse_deployment(data: bytes) -> Deployment:
 
 
 async def verify_deployment(rpc: Rpc, deployment: Deployment) -> None:
-    """Check that the endpoint serves the chain of the deployment, with its code in place.
+    """Check that the endpoint serves the chain of the deployment, with its code and numbers.
 
     Raises WrongChainError, or the errors of `Rpc.request`.
     """
@@ -168,6 +169,15 @@ async def verify_deployment(rpc: Rpc, deployment: Deployment) -> None:
             raise WrongChainError(
                 f"{name}: found {found} at {address}, expected the code of the deployment"
             )
+    for (name, function), number in _numbers_of(deployment).items():
+        shape = get_interface(name).functions[function]
+        call = {"to": to_hex(deployment.address(name)), "data": to_hex(shape.encode(()))}
+        (value,) = shape.decode(await rpc.octets("eth_call", call, "latest"))
+        if value != number:
+            raise WrongChainError(
+                f"{name}.{function}: found {value} on the chain, "
+                f"expected {number} of the deployment file"
+            )
 
 
 async def verify_chain_id(rpc: Rpc, chain_id: int) -> None:
@@ -175,6 +185,24 @@ async def verify_chain_id(rpc: Rpc, chain_id: int) -> None:
     found = await rpc.quantity("eth_chainId")
     if found != chain_id:
         raise WrongChainError(f"chain id: found {found}, expected {chain_id}")
+
+
+def _numbers_of(deployment: Deployment) -> dict[tuple[str, str], int]:
+    """The numbers of a deployment that its contracts know too, by the view that tells them."""
+    preset = deployment.preset
+    return {
+        ("Registry", "genesis"): deployment.genesis,
+        ("Registry", "epoch_seconds"): preset.epoch_seconds,
+        ("Registry", "min_provider_stake"): preset.min_provider_stake,
+        ("Registry", "min_checker_stake"): preset.min_checker_stake,
+        ("Registry", "unstake_delay_seconds"): preset.unstake_delay_seconds,
+        ("Consensus", "seats"): preset.seats,
+        ("Consensus", "grace_seconds"): preset.grace_seconds,
+        ("Consensus", "tolerance_shift"): preset.tolerance_shift,
+        ("Consensus", "ring_epochs"): preset.ring_epochs,
+        ("Rewards", "provider_pool"): preset.provider_pool,
+        ("Rewards", "checker_pool"): preset.checker_pool,
+    }
 
 
 class _Object:
@@ -245,4 +273,7 @@ def _parse_dataclass(kind: type[Value], name: str, value: object) -> Value:
             nested = entry.take(field.name, dict)
             arguments[field.name] = _parse_dataclass(hint, f"{name}.{field.name}", nested)
     entry.require_empty()
-    return kind(**arguments)
+    try:
+        return kind(**arguments)
+    except LocalError as error:
+        raise DeploymentFileError(f"{name}: {error}") from None
