@@ -98,7 +98,7 @@ class Calls:
             shard,
             checker_slots,
             provider_slots,
-            pack_words(medians),
+            _in_fours(pack_words(medians)),
             [_to_abi(report) for report in reports],
             gas_limit=SUBMIT_BASE_GAS + SUBMIT_SEAT_GAS * len(reports),
         )
@@ -135,13 +135,18 @@ def _require_claims(count: int) -> None:
         raise LocalError(f"claims: found {count}, expected 1 … {MAX_CLAIMS}")
 
 
+def _in_fours(words: Sequence[int]) -> list[list[int]]:
+    """Arrange sixteen words as Consensus.vy declares them (uint256[4][4]); the bytes are the same."""
+    return [list(words[start : start + 4]) for start in range(0, len(words), 4)]
+
+
 def _to_abi(signed: SignedReport) -> tuple[object, ...]:
     """Arrange a report as Consensus.vy takes it, its signature in EIP-2098's 64 bytes."""
     r, s, v = signed.signature[:32], signed.signature[32:64], signed.signature[64]
     report = signed.report
     return (
         signed.seat,
-        pack_words(report.scores),
+        _in_fours(pack_words(report.scores)),
         report.online,
         report.fraud,
         report.evidence,
