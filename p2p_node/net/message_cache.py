@@ -16,8 +16,8 @@ _MAX_SERVINGS = 3
 
 def message_id(topic: str, data: bytes) -> MessageId:
     """Name of a message: what it says and where. A copy is a duplicate, however it is wrapped."""
-    digest = hashlib.sha256(topic.encode())
-    digest.update(b"\0")
+    where = topic.encode()
+    digest = hashlib.sha256(len(where).to_bytes(4, "big") + where)
     digest.update(data)
     return digest.digest()[:_ID_BYTES]
 

@@ -95,6 +95,7 @@ class Muxer:
         self._writers = trio.lowlevel.ParkingLot()
         self._backlog = trio.Event()
         self._heard = trio.current_time()
+        self._receipts = 0
         self._pings = 0
         self._end: str | None = None
         self._ended = trio.Event()
@@ -166,11 +167,11 @@ class Muxer:
 
     async def probe(self, within: float) -> None:
         """Close the connection unless the peer says anything within that many seconds."""
-        asked = trio.current_time()
+        before = self._receipts
         self._frame(PING, Flag.SYN, 0, 0)
         with trio.move_on_after(within):
             await self._ended.wait()
-        if self._heard < asked:
+        if self._receipts == before:
             self.close("dead")
 
     # What streams need of their connection.
@@ -254,6 +255,7 @@ class Muxer:
             if not data:
                 return self.close("closed by the peer")
             self._heard = trio.current_time()
+            self._receipts += 1
             try:
                 self._parse(data)
             except YamuxViolationError as violation:
