@@ -136,7 +136,7 @@ def _require_claims(count: int) -> None:
 
 
 def _in_fours(words: Sequence[int]) -> list[list[int]]:
-    """Arrange sixteen words as Consensus.vy declares them (uint256[4][4]); the bytes are the same."""
+    """Arrange sixteen words as Consensus.vy declares them, uint256[4][4]: the same bytes."""
     return [list(words[start : start + 4]) for start in range(0, len(words), 4)]
 
 

@@ -126,6 +126,11 @@ class Devchain:
         with self._lock:
             self._pool.remove(transaction_hash)
 
+    def has_pending(self) -> bool:
+        """Tell whether any transaction waits."""
+        with self._lock:
+            return len(self._pool) > 0
+
     def pending(self, transaction_hash: bytes) -> PooledTransaction | None:
         """Return the waiting transaction with this hash, or None."""
         with self._lock:
