@@ -1,6 +1,7 @@
 """What all tests share: Hypothesis profiles and a private directory to keep a node's data in."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,12 @@ def data_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "node"
     directory.mkdir(mode=0o700)
     return directory
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port of the loopback interface on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
