@@ -83,12 +83,20 @@ class Libp2pNetwork:
         self._switch.watch(self._joined, self._left)
         self._gossip.on_change(self._changed)
 
+    async def bind(self) -> None:
+        """Bind the addresses to listen on. Raises LocalError."""
+        await self._switch.bind(self._listen)
+
+    def unbind(self) -> None:
+        """Undo `bind`."""
+        self._switch.unbind()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Take part until cancelled. Raises LocalError when an address cannot be bound."""
+        """Take part until cancelled. Call `bind` before."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self._gossip.run)
-            await nursery.start(self._switch.run, self._listen)
+            await nursery.start(self._switch.run)
             nursery.start_soon(self._connector.run)
             task_status.started()
 
@@ -209,10 +217,14 @@ class Libp2pNetwork:
 async def open_libp2p_network(settings: NetworkSettings) -> AsyncIterator[Libp2pNetwork]:
     """See `p2p_node.net.open_network`."""
     network = Libp2pNetwork(settings)
-    async with private_nursery() as nursery:
-        await nursery.start(network.run)
-        try:
-            yield network
-        finally:
-            await network.close()
-            nursery.cancel_scope.cancel()
+    await network.bind()
+    try:
+        async with private_nursery() as nursery:
+            await nursery.start(network.run)
+            try:
+                yield network
+            finally:
+                await network.close()
+                nursery.cancel_scope.cancel()
+    finally:
+        network.unbind()

@@ -75,6 +75,7 @@ class Switch:
         self._blame = blame
         self._counters = counters
         self._nursery: trio.Nursery | None = None
+        self._listeners: list[trio.SocketListener] = []
         self._closing = False
         self._connections: dict[NodeKey, list[Connection]] = {}
         self._dialling: dict[NodeKey, _Dialling] = {}
@@ -102,18 +103,27 @@ class Switch:
         self._joined.append(joined)
         self._left.append(left)
 
-    async def run(
-        self,
-        endpoints: Sequence[Endpoint],
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Listen on `endpoints` and serve all connections until cancelled. Raises LocalError."""
-        listeners = [one for endpoint in endpoints for one in await _bind(endpoint)]
-        self.bound = [endpoint_of(listener) for listener in listeners]
+    async def bind(self, endpoints: Sequence[Endpoint]) -> None:
+        """Bind what `run` will listen on. Raises LocalError, having bound nothing."""
+        for endpoint in endpoints:
+            try:
+                self._listeners += await listen(endpoint)
+            except OSError as error:
+                self.unbind()
+                raise LocalError(f"listen: cannot bind {endpoint}: {error}") from error
+        self.bound = [endpoint_of(listener) for listener in self._listeners]
+
+    def unbind(self) -> None:
+        """Listen no more. May be called again."""
+        for listener in self._listeners:
+            listener.socket.close()
+        self._listeners.clear()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen, and serve all connections, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for listener in listeners:
+            for listener in self._listeners:
                 nursery.start_soon(self._accept, listener)
             task_status.started()
             await trio.sleep_forever()
@@ -121,6 +131,7 @@ class Switch:
     async def close(self) -> None:
         """Accept and dial no more, and close all connections in good order."""
         self._closing = True
+        self.unbind()
         for connection in self.connections():
             connection.muxer.close("closed here")
         for connection in self.connections():
@@ -198,6 +209,8 @@ class Switch:
     def _may_dial(self, peer: NodeKey) -> None:
         if peer == self._own_key:
             raise LocalError("a node does not dial itself")
+        if self._closing:
+            raise PeerUnreachableError("closing")
         if self._blame.is_banned(peer, trio.current_time()):
             raise PeerUnreachableError("peer is banned", peer.hex())
         if len(self.connections()) + len(self._dialling) >= self._settings.limits.max_peers:
@@ -253,22 +266,23 @@ class Switch:
     # Accepting.
 
     async def _accept(self, listener: trio.SocketListener) -> None:
-        async with listener:
-            while True:
-                try:
-                    tcp = await accept(listener)
-                except OSError as error:
-                    # Out of file descriptors or memory: what is connected goes on; try again soon.
-                    self._counters.refuse("connection", "the system has no room")
-                    logger.warning("accepting failed: %s", error)
-                    await trio.sleep(0.1)
-                    continue
-                reason = self._no_room(tcp)
-                if reason is not None:
-                    self._counters.refuse("connection", reason)
-                    tcp.abort()
-                else:
-                    self._open_nursery().start_soon(self._inbound, tcp)
+        while True:
+            try:
+                tcp = await accept(listener)
+            except trio.ClosedResourceError:
+                return
+            except OSError as error:
+                # Out of file descriptors or memory: what is connected goes on; try again soon.
+                self._counters.refuse("connection", "the system has no room")
+                logger.warning("accepting failed: %s", error)
+                await trio.sleep(0.1)
+                continue
+            reason = self._no_room(tcp)
+            if reason is not None:
+                self._counters.refuse("connection", reason)
+                tcp.abort()
+            else:
+                self._open_nursery().start_soon(self._inbound, tcp)
 
     def _no_room(self, tcp: TcpConnection) -> str | None:
         limits = self._settings.limits
@@ -384,10 +398,3 @@ class Switch:
         if self._nursery is None or self._closing:
             raise NetworkClosedError("the network is not running")
         return self._nursery
-
-
-async def _bind(endpoint: Endpoint) -> Sequence[trio.SocketListener]:
-    try:
-        return await listen(endpoint)
-    except OSError as error:
-        raise LocalError(f"listen: cannot bind {endpoint}: {error}") from error
