@@ -306,6 +306,8 @@ class TransactionManager:
         if self._flights:
             nonce = max(nonce, self._flights[-1].nonce + 1)
         self._queue.popleft()
+        if ticket.abandoned:
+            return
         call = Call(ticket.call.to, ticket.call.data, ticket.call.value, gas_limit)
         attempt = self._sign(nonce, ticket.label, call, fees)
         flight = Flight(nonce, ticket.label, [attempt], ticket, waits_since=head.number)

@@ -121,11 +121,6 @@ class Devchain:
                     self._pool.put_back(pooled)
             return self._ledger.head
 
-    def forget(self, transaction_hash: bytes) -> None:
-        """Drop a transaction from the pool, as a node under pressure may."""
-        with self._lock:
-            self._pool.remove(transaction_hash)
-
     def has_pending(self) -> bool:
         """Tell whether any transaction waits."""
         with self._lock:

@@ -241,6 +241,52 @@ def test_a_plain_transfer_is_estimated_at_its_price(chain: Devchain) -> None:
     assert 21_000 <= limit <= 24_000
 
 
+def test_an_estimate_searches_when_gas_is_asked_for_and_not_used(chain: Devchain) -> None:
+    # Reverts with less than 500,000 gas left: PUSH3 500000 GAS GT PUSH1 … JUMPI, else revert.
+    code = creation_of(bytes.fromhex("6207a1205a11600d57600080fd5b00"))
+    sent = chain.send(signed(ALICE, 0, to=None, value=0, gas=200_000, data=code))
+    chain.mine()
+    found = chain.mined(sent)
+    assert found is not None
+    address = found[0].created
+    assert address is not None
+    request = CallRequest(ALICE.address, address, 0, b"")
+    limit, result = chain.estimate_gas(chain.head(), request)
+    assert result.gas_used < 22_000
+    assert chain.call(chain.head(), request, limit).error is None
+    assert 520_000 < limit < 540_000
+
+
+def test_the_results_of_calls_are_remembered_up_to_a_bound(
+    chain: Devchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chain.devchain.node.CACHED_CALLS", 2)
+    head = chain.head()
+    requests = [CallRequest(ALICE.address, NOBODY, 0, bytes([n])) for n in range(3)]
+    first = chain.call(head, requests[0])
+    assert chain.call(head, requests[0]) is first
+    for request in requests:
+        chain.call(head, request)
+    assert chain.call(head, requests[0]) is not first
+
+
+def test_an_account_without_code_has_none_and_a_call_there_does_nothing(chain: Devchain) -> None:
+    assert chain.code(chain.head(), NOBODY) == b""
+    result = chain.call(chain.head(), CallRequest(ALICE.address, NOBODY, 0, b"\x01"))
+    assert (result.error, result.output) == (None, b"")
+    starved = chain.call(chain.head(), CallRequest(ALICE.address, NOBODY, 0, b""), 20_999)
+    assert starved.error == "intrinsic gas too low"
+
+
+def test_a_pool_has_a_bound(chain: Devchain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chain.devchain.pool.MAX_PENDING", 2)
+    chain.send(signed(ALICE, 0))
+    chain.send(signed(ALICE, 1))
+    with pytest.raises(PoolError, match="txpool is full"):
+        chain.send(signed(BOB, 0))
+    chain.send(signed(ALICE, 1, tip=2 * GWEI, max_fee=20 * GWEI))
+
+
 def test_logs_are_found_by_address_topic_and_range(chain: Devchain) -> None:
     store = deploy_store(chain)
     first = chain.head().number + 1

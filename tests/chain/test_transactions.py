@@ -592,6 +592,57 @@ async def test_nothing_is_asked_while_there_is_nothing_to_do(devchain: DevchainB
         assert len(asked) == before
 
 
+async def test_a_void_that_was_mined_after_a_crash_is_said(devchain: DevchainBackend) -> None:
+    journal = MemoryJournal()
+    async with managing(devchain, journal) as bench:
+        bench.start(transfer(5), "rent", deadline=trio.current_time() + 1.5)
+        await bench.until_waiting()
+        await bench.until_waiting(2)
+    devchain.mine()
+    async with managing(devchain, journal) as bench:
+        bench.start(transfer(5), "rent")
+        error = await bench.error_of("rent")
+        assert isinstance(error, ExpiredError), error
+        await until(lambda: bench.hashes == [])
+
+
+async def test_a_revert_without_words(devchain: DevchainBackend) -> None:
+    async def hook(method: str, _: tuple[Any, ...], forward: Forward) -> object:
+        if method == "eth_call":
+            raise RefusedError(-32000, "missing trie node")
+        return await forward()
+
+    async with managing(devchain) as bench:
+        contract = await deploy(bench, bytes.fromhex("600080fd"))
+        for label in ("silent", "unknown"):
+            bench.start(Call(to=contract, gas_limit=60_000), label, confirmations=1)
+            error = await bench.error_of(label)
+            assert isinstance(error, FailedError), error
+            assert error.revert_reason is None
+            bench.rpc.hook = hook
+
+
+async def test_a_stranger_who_is_faster_again_and_again(devchain: DevchainBackend) -> None:
+    async with managing(devchain) as bench:
+        used = 0
+
+        async def hook(method: str, _: tuple[Any, ...], forward: Forward) -> object:
+            nonlocal used
+            if method == SEND:
+                await bench.send_as_stranger(used)
+                used += 1
+                devchain.mine()
+            return await forward()
+
+        bench.rpc.hook = hook
+        bench.start(transfer(), "rent")
+        await until(lambda: "rent" in bench.outcomes)
+        error = bench.outcomes["rent"]
+        assert isinstance(error, RefusedError), error
+        assert "nonce too low" in error.message
+        assert bench.hashes == []
+
+
 def test_a_broken_journal_is_told_at_once(devchain: DevchainBackend) -> None:
     for raw in (
         b"",
