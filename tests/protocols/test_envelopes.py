@@ -17,6 +17,7 @@ from tests.protocols.strategies import MESSAGES, messages
 from tests.vectors.builders.actors import NETWORK as NETWORK_BYTES
 from tests.vectors.builders.actors import node
 from tests.vectors.builders.messages import TYPICAL
+from tests.vectors.builders.spoilt import spoil
 from tests.vectors.generate import load
 
 VALID = load("envelopes/valid.json")
@@ -72,6 +73,14 @@ def test_invalid_vector_is_refused(case: dict[str, Any]) -> None:
     assert isinstance(
         caught.value, ForgedError if case["reason"] in FORGED_REASONS else MalformedError
     )
+
+
+@of_every_kind
+def test_an_envelope_of_any_kind_is_refused_for_the_same_reasons(kind: type[Message]) -> None:
+    for name, reason, data in spoil(kind.__name__, TYPICAL[kind.__name__], node("alice")):
+        with pytest.raises(RemoteError) as caught:
+            open_envelope(data, kind, NETWORK)
+        assert caught.value.reason == reason, name
 
 
 def test_a_message_of_the_expected_signer_is_opened() -> None:

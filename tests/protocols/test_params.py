@@ -110,12 +110,6 @@ def test_stakes_are_in_order(preset: Preset) -> None:
     assert 0 < preset.min_checker_stake <= preset.max_stake
 
 
-@of_every_preset
-def test_claims_can_be_made_after_the_epoch_is_closed(preset: Preset) -> None:
-    """An epoch closes at most one epoch after its end; the ring must hold it for longer."""
-    assert preset.ring_epochs > 2
-
-
 @of_every_size
 def test_openings_of_the_shape_fit_their_message(preset: Preset) -> None:
     shape = preset.shape
