@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import trio
 
-from p2p_node.net import Network
 from p2p_node.net.addresses import Endpoint, parse_address
 from p2p_node.net.connection import NOISE
 from p2p_node.net.gossip import PROTOCOLS as GOSSIP
@@ -16,23 +16,36 @@ from p2p_node.net.noise import NoiseConnection, NoiseIdentity
 from p2p_node.net.tcp import TcpConnection, dial
 from p2p_node.net.yamux import PROTOCOL as YAMUX
 from p2p_node.net.yamux import Muxer, MuxerOptions, UnreadBudget
+from protocols.types import NodeKey
 
 MIB = 1 << 20
 
 
-def endpoint_of(node: Network) -> Endpoint:
+class Target(Protocol):
+    """Whoever is attacked: a node of ours, or a host of py-libp2p in the same clothes."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Multiaddrs."""
+
+    @property
+    def node_key(self) -> NodeKey:
+        """Its key."""
+
+
+def endpoint_of(node: Target) -> Endpoint:
     return parse_address(node.addresses[0])[0]
 
 
 @asynccontextmanager
-async def raw_tcp(node: Network) -> AsyncIterator[trio.SocketStream]:
+async def raw_tcp(node: Target) -> AsyncIterator[trio.SocketStream]:
     """A TCP connection to a node and nothing more."""
     endpoint = endpoint_of(node)
     async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as stream:
         yield stream
 
 
-async def handshake(node: Network, number: int = 666) -> NoiseConnection:
+async def handshake(node: Target, number: int = 666) -> NoiseConnection:
     """A connection to `node` with all handshakes done, and no muxer of ours on top."""
     tcp: TcpConnection = await dial(endpoint_of(node))
     identity = NoiseIdentity(key_pair_of(number.to_bytes(32, "big")))
@@ -47,7 +60,7 @@ async def handshake(node: Network, number: int = 666) -> NoiseConnection:
 
 
 @asynccontextmanager
-async def attach(node: Network, number: int = 666, *, dead: float = 30.0) -> AsyncIterator[Muxer]:
+async def attach(node: Target, number: int = 666, *, dead: float = 30.0) -> AsyncIterator[Muxer]:
     """A multiplexed connection to `node` that answers nothing but the muxer's own frames."""
     options = MuxerOptions(
         window=MIB,
