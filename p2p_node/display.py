@@ -48,4 +48,4 @@ def format_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> li
         ]
         return "  ".join(aligned).rstrip()
 
-    return [line(headers), "  ".join("-" * width for width in widths), *map(line, cells)]
+    return [line(headers), line(["-" * width for width in widths]), *map(line, cells)]

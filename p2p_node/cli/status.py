@@ -26,6 +26,8 @@ DEFAULT_EPOCHS = 5
 MAX_EPOCHS = 224
 """The longest ring of any deployment."""
 
+_RUN_FIELDS = frozenset({"pid", "role", "peer_id", "addresses"})
+
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command's flags."""
@@ -86,11 +88,11 @@ def read_node(data_dir: Path) -> dict[str, Any]:
         "node_key": bytes(open_node_key(data_dir).verify_key).hex(),
         "running": False,
     }
-    left_behind = read_run_file(data_dir)
-    if left_behind is not None:
+    left_behind = read_run_file(data_dir) or {}
+    if _RUN_FIELDS <= set(left_behind):
         # A node that was killed leaves the file behind.
-        node["running"] = is_alive(left_behind["pid"])
-        node.update({name: left_behind[name] for name in ("pid", "role", "peer_id", "addresses")})
+        node["running"] = is_alive(int(left_behind["pid"]))
+        node.update({name: left_behind[name] for name in sorted(_RUN_FIELDS)})
     return node
 
 

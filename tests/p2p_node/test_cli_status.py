@@ -218,6 +218,11 @@ def test_killed_node(show: Callable[..., str], node_dir: Path) -> None:
     assert "not running" in show()
 
 
+def test_run_file_of_another_form(show: Callable[..., str], node_dir: Path) -> None:
+    (node_dir / RUN_FILE).write_text('{"pid": 1}')
+    assert "not running" in show()
+
+
 def test_bootstrap_node_has_no_wallet(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_or_create_node_key(data_dir)
     write_deployment(data_dir / "d.json", DEPLOYMENT)
