@@ -28,6 +28,7 @@ def follow_announcements(node: Node) -> None:
     node.network.subscribe(
         ANNOUNCE_TOPIC,
         make_judge(validate_announcement_gossip, learn, memory=node.gossip, watcher=node.watcher),
+        deliver=False,
     )
 
 

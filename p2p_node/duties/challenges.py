@@ -17,4 +17,5 @@ def follow_challenges(node: Node) -> None:
     node.network.subscribe(
         CHALLENGES_TOPIC,
         make_judge(validate_challenge_gossip, take_note, memory=node.gossip, watcher=node.watcher),
+        deliver=False,
     )

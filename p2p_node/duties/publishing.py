@@ -64,7 +64,7 @@ def follow_reports(node: Node, shard: Shard) -> None:
     judge = make_judge(
         validate_report_gossip, node.reports.add, memory=node.gossip, watcher=node.watcher
     )
-    node.network.subscribe(reports_topic(shard), judge)
+    node.network.subscribe(reports_topic(shard), judge, deliver=False)
 
 
 def serve_reports(node: Node) -> None:
