@@ -251,6 +251,37 @@ async def test_an_offer_below_the_base_fee_is_raised_to_it(backend: Backend) -> 
         assert len(bench.hashes) == 2
 
 
+async def test_an_underpriced_attempt_is_replaced_with_the_next_block(
+    devchain: DevchainBackend,
+) -> None:
+    async with managing(devchain, replace_after_blocks=100) as bench:
+
+        async def hook(method: str, _: tuple[Any, ...], forward: Forward) -> object:
+            if method == SEND and len(bench.hashes) == 1:
+                raise RefusedError(-32000, "replacement transaction underpriced")
+            return await forward()
+
+        bench.rpc.hook = hook
+        bench.start(transfer(), "rent", confirmations=1)
+        await until(lambda: len(bench.hashes) == 1)
+        devchain.mine()
+        await bench.until_waiting(2)
+        receipt = await bench.receipt_of("rent")
+        assert receipt.transaction_hash == bench.hashes[-1]
+
+
+async def test_intents_that_expired_do_not_fill_the_queue(devchain: DevchainBackend) -> None:
+    async with managing(devchain) as bench:
+        bench.start(transfer(), "first", confirmations=1)
+        await bench.until_waiting()
+        for number in range(MAX_QUEUE):
+            bench.start(transfer(), f"hasty {number}", deadline=trio.current_time() + 0.2)
+        await until(lambda: len(bench.outcomes) == MAX_QUEUE)
+        bench.start(transfer(), "patient", confirmations=1)
+        await bench.receipt_of("patient")
+        assert await bench.nonce() == 2
+
+
 async def test_a_price_cap_ends_the_raising(devchain: DevchainBackend) -> None:
     sent: list[str] = []
 
