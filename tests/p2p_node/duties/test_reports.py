@@ -21,7 +21,7 @@ from p2p_node.node import Node
 from p2p_node.roles.lying_checker import invent_report
 from p2p_node.storage import AsyncStore, Store
 from protocols.envelopes import seal
-from protocols.gossip import ASK_REPORTS_PROTOCOL, reports_topic
+from protocols.gossip import ASK_REPORTS_PROTOCOL, GossipMemory, reports_topic
 from protocols.merkle import build_tree, hash_leaf
 from protocols.messages import ReportsRequest, ReportsResponse
 from protocols.params import LANES, MAX_SCORE
