@@ -89,7 +89,7 @@ def read_node(data_dir: Path) -> dict[str, Any]:
         "running": False,
     }
     left_behind = read_run_file(data_dir) or {}
-    if _RUN_FIELDS <= set(left_behind):
+    if set(left_behind) >= _RUN_FIELDS:
         # A node that was killed leaves the file behind.
         node["running"] = is_alive(int(left_behind["pid"]))
         node.update({name: left_behind[name] for name in sorted(_RUN_FIELDS)})
