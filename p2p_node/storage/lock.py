@@ -42,5 +42,10 @@ class DirectoryLock:
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
-        """Let the directory go. The file stays: removing it would race with the next holder."""
-        os.close(self._handle)
+        """Let the directory go; may be called twice.
+
+        The file stays: removing it would race with the next holder.
+        """
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
