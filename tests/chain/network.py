@@ -160,7 +160,7 @@ async def network(
     reward_fund: int = 100_000 * TOKEN,
 ) -> AsyncIterator[Network]:
     """Deploy and register everybody in epoch 0; a block is made whenever something waits."""
-    keys = [bytes([number + 1]) * 32 for number in range(checkers + providers)]
+    keys = [keccak256(f"wallet {number}".encode()) for number in range(checkers + providers)]
     signers = [KeySigner(key) for key in keys]
     config = DevchainConfig(
         chain_id=CHAIN_ID,
