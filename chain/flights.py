@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-import rlp
 import trio
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
@@ -14,6 +13,7 @@ from chain.fees import Fees
 from chain.journal import JournalEntry
 from chain.records import Call, Receipt
 from chain.recursion import cap_recursion
+from chain.rlp_codec import RlpError
 from protocols.errors import LocalError
 from protocols.types import Wallet
 
@@ -139,7 +139,7 @@ def restore_flights(entries: Sequence[JournalEntry]) -> list[Flight]:
 def _decode_attempt(entry: JournalEntry) -> Attempt:
     try:
         fields = TypedTransaction.from_bytes(HexBytes(entry.raw)).as_dict()
-    except (rlp.exceptions.RLPException, ValueError, TypeError, LookupError) as error:
+    except (RlpError, ValueError, TypeError, LookupError) as error:
         raise LocalError(f"journal: entry {entry.label!r} is no transaction") from error
     if fields["type"] != DYNAMIC_FEE_TYPE or fields["nonce"] != entry.nonce:
         raise LocalError(f"journal: entry {entry.label!r} is not a transaction with its nonce")

@@ -11,7 +11,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final
 
-import rlp
 from eth.abc import BlockHeaderAPI, ComputationAPI, StateAPI
 from eth.consensus.noproof import NoProofConsensus
 from eth.constants import BLANK_ROOT_HASH, MAX_PREV_HEADER_DEPTH
@@ -29,6 +28,7 @@ from eth_utils.exceptions import ValidationError
 
 from chain.devchain.pool import PooledTransaction
 from chain.recursion import cap_recursion
+from chain.rlp_codec import decode_rlp, encode_rlp
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
 
@@ -94,7 +94,7 @@ class Block:
 
 @lru_cache(maxsize=64)
 def _decode_header(encoded: bytes) -> LondonBlockHeader:
-    header: LondonBlockHeader = rlp.decode(encoded, sedes=LondonBlockHeader)
+    header: LondonBlockHeader = decode_rlp(encoded, LondonBlockHeader)
     return header
 
 
@@ -302,7 +302,7 @@ class Ledger:
         )
 
     def _append(self, header: BlockHeaderAPI, transactions: tuple[MinedTransaction, ...]) -> Block:
-        encoded = rlp.encode(header)
+        encoded = encode_rlp(header)
         block = Block(
             number=header.block_number,
             hash=keccak256(encoded),
@@ -428,7 +428,7 @@ def _intrinsic_gas(request: CallRequest) -> int:
 
 
 def _created_address(sender: bytes, nonce: int) -> bytes:
-    return keccak256(rlp.encode([sender, nonce]))[12:]
+    return keccak256(encode_rlp([sender, nonce]))[12:]
 
 
 def _base_fee(header: BlockHeaderAPI) -> int:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-import rlp
 from eth.abc import SignedTransactionAPI
 from eth.exceptions import UnrecognizedTransactionType
 from eth.vm.forks.london.transactions import LondonTransactionBuilder, LondonTypedTransaction
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
+from chain.rlp_codec import RlpError
 from protocols.hashing import keccak256
 
 MAX_PENDING = 4_096
@@ -75,7 +75,7 @@ def decode_transaction(raw: bytes, chain_id: int) -> PooledTransaction:
             type_id = raw[0]
             transaction = LondonTypedTransaction.decode(raw)
         transaction.validate()
-    except (rlp.exceptions.RLPException, UnrecognizedTransactionType, ValidationError) as error:
+    except (RlpError, UnrecognizedTransactionType, ValidationError) as error:
         raise PoolError(f"cannot decode transaction: {error}") from error
     if transaction.chain_id != chain_id:
         raise PoolError(f"invalid chain id for signer: have {transaction.chain_id} want {chain_id}")
