@@ -2,7 +2,7 @@
 
 Gas limits. Calls whose cost depends on the block they land in carry a limit of their own: the
 first one of an epoch pays for freezing the seed, a rival's bundle changes what submitting costs.
-The limits are about one and a half times the most that was measured (tests/chain/test_gas.py
+The limits are about one and a half times the most that was measured (tests/chain/test_gas_limits.py
 keeps them honest). The other calls are estimated by the chain.
 """
 

@@ -196,8 +196,9 @@ class TransactionManager:
             return
         head = parse_head(await self._rpc.request("eth_getBlockByNumber", "latest", False))
         if head.hash != self._seen:
-            await self._observe(head)
+            # Noted first: a caller that comes or goes meanwhile asks for another look.
             self._seen = head.hash
+            await self._observe(head)
         while self._queue and self._may_start():
             await self._start(self._queue[0], head)
 
