@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from protocols.errors import LocalError
+from p2p_node.config import ConfigError
 from protocols.params import PRESETS
 
 DEV_FUNDER_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
@@ -103,13 +103,13 @@ def _count(text: str) -> int:
 
 def _require_sense(arguments: argparse.Namespace) -> None:
     if arguments.epochs < 1:
-        raise LocalError("epochs: found 0, expected at least 1")
+        raise ConfigError("epochs: found 0, expected at least 1")
     if arguments.providers + arguments.cheating_providers + arguments.absent_providers < 1:
-        raise LocalError("providers: found none, expected at least 1")
+        raise ConfigError("providers: found none, expected at least 1")
     if arguments.checkers < 1:
-        raise LocalError("checkers: found none, expected at least 1")
+        raise ConfigError("checkers: found none, expected at least 1")
     if arguments.funder_key_file is not None and arguments.rpc is None:
-        raise LocalError("funder-key-file: only has a meaning together with --rpc")
+        raise ConfigError("funder-key-file: only has a meaning together with --rpc")
 
 
 def _read_funder_key(path: Path | None) -> bytes:
@@ -122,4 +122,4 @@ def _read_funder_key(path: Path | None) -> bytes:
         return bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
         # Without the cause: its text could carry the key.
-        raise LocalError(f"funder-key-file {path}: expected 64 hexadecimal digits") from None
+        raise ConfigError(f"funder-key-file {path}: expected 64 hexadecimal digits") from None
