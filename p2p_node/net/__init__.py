@@ -1,4 +1,24 @@
-"""The peer-to-peer network: the only package that imports libp2p."""
+"""The peer-to-peer network: the only package that imports libp2p.
+
+A node speaks libp2p: TCP, optionally a private network, multistream-select, Noise, yamux, identify,
+ping, Kademlia, gossipsub v1.1, and request streams of its own on top. Of py-libp2p 0.8.1 it uses
+the keys and peer ids, the Noise handshake, multistream-select, the Kademlia routing table and
+lookup, and the wire formats. The rest is written here, against the same wire protocols, because it
+was measured to be unsafe or costly; each module says what it replaces and why, and
+`tests/p2p_node/net/test_libp2p_facts.py` holds those reasons against the installed version.
+`tests/p2p_node/net/test_interop.py` holds the result against an unmodified py-libp2p host.
+
+    socket     tcp, psk            one connection and its buffers; the private network's cipher
+    handshake  noise, negotiate    encryption and identity; agreeing on protocols
+    streams    yamux, mux_stream   many flow-controlled streams over one connection
+    peers      switch, connection  listening, dialling, admitting; one task tree, no system tasks
+               connector, kademlia, identify, addresses, blame
+    gossip     mesh, message_cache decisions without I/O; gossip_codec, gossip, subscription around
+    requests   request_stream      length-prefixed messages with caps and deadlines
+    node       node, settings, counters, errors, judgement, api
+
+Every queue, cache, table and wait has its bound in `settings.py`, with the reason for its size.
+"""
 
 from contextlib import AbstractAsyncContextManager
 

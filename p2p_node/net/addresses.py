@@ -90,6 +90,17 @@ def reachable_endpoints(bound: Endpoint) -> list[Endpoint]:
     return [Endpoint(bound.kind, host, bound.port) for host in dict.fromkeys(filter(None, hosts))]
 
 
+def visible_from(host: str, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """The endpoints worth telling a peer at `host`: loopback addresses only on this very host."""
+    if ipaddress.ip_address(host).is_loopback:
+        return list(endpoints)
+    return [one for one in endpoints if not _is_loopback(one)]
+
+
+def _is_loopback(endpoint: Endpoint) -> bool:
+    return endpoint.kind in ("ip4", "ip6") and ipaddress.ip_address(endpoint.host).is_loopback
+
+
 def _outgoing_host(family: socket.AddressFamily, towards: str) -> str:
     """The address this host would send from; empty when it has no route.
 

@@ -72,6 +72,18 @@ class TokenBucket:
 
     def take(self, count: float, now: float) -> float:
         """Take `count` tokens, into debt if need be; returns the seconds until the debt is paid."""
-        self._tokens = min(self._burst, self._tokens + (now - self._since) * self._rate) - count
-        self._since = now
+        self._refill(now)
+        self._tokens -= count
         return max(0.0, -self._tokens / self._rate)
+
+    def take_if_there(self, now: float) -> bool:
+        """Take one token if there is one."""
+        self._refill(now)
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _refill(self, now: float) -> None:
+        self._tokens = min(self._burst, self._tokens + (now - self._since) * self._rate)
+        self._since = now

@@ -15,7 +15,12 @@ from google.protobuf.message import DecodeError
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from multiaddr import Multiaddr
 
-from p2p_node.net.addresses import AddressBook, Endpoint, parse_binary_address
+from p2p_node.net.addresses import (
+    AddressBook,
+    Endpoint,
+    parse_binary_address,
+    visible_from,
+)
 from p2p_node.net.connection import Connection
 from p2p_node.net.errors import DeadlineError
 from p2p_node.net.framing import encode_frame, read_frame
@@ -85,7 +90,10 @@ class Identifier:
             protocol_version="ipfs/0.1.0",
             agent_version=_AGENT,
             public_key=peer_id_of(self._own_key).to_bytes()[2:],
-            listen_addrs=[Multiaddr(str(one)).to_bytes() for one in self._own_endpoints()],
+            listen_addrs=[
+                Multiaddr(str(one)).to_bytes()
+                for one in visible_from(arrival.connection.host, self._own_endpoints())
+            ],
             protocols=self._switch.protocols,
         )
         await _send(arrival, encode_frame(message.SerializeToString()))

@@ -7,7 +7,9 @@ that meet once are one. Here only FIND_NODE is answered, under an id of the netw
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
+from math import inf
 
 import trio
 from google.protobuf.message import DecodeError
@@ -19,7 +21,8 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
-from p2p_node.net.addresses import AddressBook, Source, parse_binary_address
+from p2p_node.net.addresses import AddressBook, Source, parse_binary_address, visible_from
+from p2p_node.net.connection import Connection
 from p2p_node.net.errors import DeadlineError
 from p2p_node.net.framing import encode_frame, read_frame
 from p2p_node.net.identify import PING
@@ -41,6 +44,9 @@ _WITHIN = 5.0
 """Seconds for one question or one answer."""
 _IDLE = 30.0
 """Seconds a peer may keep its question stream open without asking."""
+_MAX_SEARCHES = 4
+_SEARCH_AGAIN_AFTER = 15.0
+_MAX_SEARCHED = 1024
 _LOOKUP = 20.0
 """Seconds for one search over the network."""
 
@@ -63,6 +69,8 @@ class Kademlia:
         # Subnet limits of the table are py-libp2p's default: 2 peers of one /24 per bucket.
         self._table = RoutingTable(host.get_id(), host)  # type: ignore[arg-type]
         self._routing = _Routing(host, self._table, self)
+        self._searching = trio.CapacityLimiter(_MAX_SEARCHES)
+        self._searched: OrderedDict[NodeKey, float] = OrderedDict()
         switch.handle(self.protocol, self._answer)
 
     @property
@@ -92,6 +100,23 @@ class Kademlia:
     async def find(self, peer: NodeKey) -> None:
         """Look for the addresses of one peer."""
         await self.search(peer_id_of(peer).to_bytes())
+
+    async def find_soon(self, peer: NodeKey) -> bool:
+        """Look for one peer unless that was done a moment ago; few searches run at once.
+
+        A checker whose shard has many dead providers asks for all of them in every slot; a search
+        each would cost the network more than they are worth. False when no search was made.
+        """
+        now = trio.current_time()
+        if now - self._searched.get(peer, -inf) < _SEARCH_AGAIN_AFTER:
+            return False
+        self._searched[peer] = now
+        self._searched.move_to_end(peer)
+        while len(self._searched) > _MAX_SEARCHED:
+            self._searched.popitem(last=False)
+        async with self._searching:
+            await self.find(peer)
+        return True
 
     # Asking.
 
@@ -142,14 +167,14 @@ class Kademlia:
                     return arrival.stream.abandon()
             if idle.cancelled_caught:
                 return arrival.stream.reset()
-            answer = self._nearest(question, arrival.connection.peer)
+            answer = self._nearest(question, arrival.connection)
             try:
                 with trio.fail_after(_WITHIN):
                     await arrival.stream.write(encode_frame(answer.SerializeToString()))
             except trio.TooSlowError as error:
                 raise DeadlineError("peer does not read") from error
 
-    def _nearest(self, question: Message, asker: NodeKey) -> Message:
+    def _nearest(self, question: Message, asker: Connection) -> Message:
         if question.type != Message.MessageType.FIND_NODE:
             raise MalformedError("question is not FIND_NODE")
         if not 0 < len(question.key) <= _MAX_KEY:
@@ -161,9 +186,10 @@ class Kademlia:
         answer = Message(type=Message.MessageType.FIND_NODE)
         for peer_id in nearest:
             key = node_key_of(peer_id)
-            if key is None or key == asker:
+            if key is None or key == asker.peer:
                 continue
-            addresses = self._book.addresses(key)[:_MAX_ADDRESSES_SENT]
+            known = visible_from(asker.host, self._book.addresses(key))
+            addresses = known[:_MAX_ADDRESSES_SENT]
             if addresses:
                 entry = answer.closerPeers.add()
                 entry.id = peer_id.to_bytes()

@@ -180,9 +180,10 @@ class Libp2pNetwork:
             return await self._switch.connect(peer)
         except PeerUnreachableError as error:
             tried = set(self._book.addresses(peer))
-            await self._kademlia.find(peer)
+            if not await self._kademlia.find_soon(peer):
+                raise
             if not set(self._book.addresses(peer)) - tried:
-                raise error
+                raise error from None
         return await self._switch.connect(peer)
 
     def _own_endpoints(self) -> list[Endpoint]:

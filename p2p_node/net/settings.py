@@ -22,6 +22,10 @@ class NetworkLimits:
     """Inbound connections that have not finished their handshake, all peers together."""
     max_handshakes_per_host: int = 32
     """The same for one IP address. A laptop's testnet starts two dozen nodes on one address."""
+    arrival_rate: float = 50.0
+    """Inbound connections per second that get a handshake; one costs a few milliseconds of CPU."""
+    arrival_burst: int = 200
+    """The same at once."""
     max_gossip_message: int = 64 * KIB
     """One gossiped message. The largest planned one, a full report with its signature, is 1 KiB."""
     max_gossip_rpc: int = 256 * KIB

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import trio
 
 from p2p_node.net.addresses import AddressBook, Endpoint
-from p2p_node.net.blame import Blame
+from p2p_node.net.blame import Blame, TokenBucket
 from p2p_node.net.connection import Connection, Upgrader
 from p2p_node.net.counters import Counters
 from p2p_node.net.errors import DeadlineError, NetworkClosedError, PeerUnreachableError
@@ -80,6 +80,7 @@ class Switch:
         self._connections: dict[NodeKey, list[Connection]] = {}
         self._dialling: dict[NodeKey, _Dialling] = {}
         self._handshakes: Counter[str] = Counter()
+        self._arrivals: TokenBucket | None = None
         self._negotiating = 0
         self._handlers: dict[str, StreamHandler] = {}
         self._joined: list[Callable[[Connection], None]] = []
@@ -295,7 +296,10 @@ class Switch:
             return "too many handshakes"
         if self._handshakes[tcp.host] >= limits.max_handshakes_per_host:
             return "too many handshakes from one host"
-        return None
+        now = trio.current_time()
+        if self._arrivals is None:
+            self._arrivals = TokenBucket(limits.arrival_rate, limits.arrival_burst, now)
+        return None if self._arrivals.take_if_there(now) else "connections come too fast"
 
     async def _inbound(self, tcp: TcpConnection) -> None:
         host = tcp.host
@@ -383,15 +387,16 @@ class Switch:
             return
         finally:
             self._negotiating -= 1
+        where = protocol.removeprefix(self._settings.prefix)
         try:
             await self._handlers[protocol](Arrival(stream, connection, protocol))
         except RemoteError as error:
-            self._counters.refuse(protocol, error.reason)
+            self._counters.refuse(where, error.reason)
             stream.reset()
         except Exception as error:
             # Whatever a handler did wrong, the node and its other streams go on.
-            self._counters.bug(protocol, error)
-            logger.exception("handler failed: protocol=%s", protocol)
+            self._counters.bug(where, error)
+            logger.exception("handler failed: protocol=%s", where)
             stream.reset()
 
     def _open_nursery(self) -> trio.Nursery:

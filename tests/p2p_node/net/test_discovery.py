@@ -1,10 +1,12 @@
 """Finding peers, losing them, finding them again; leaving in good order."""
 
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -43,8 +45,17 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@dataclass(frozen=True, slots=True)
+class PeerProcess:
+    """A node in a process of its own."""
+
+    key: NodeKey
+    address: str
+    process: "subprocess.Popen[str]"
+
+
 @contextmanager
-def peer_process(number: int, port: int, *bootstrap: str) -> Iterator[tuple[NodeKey, str]]:
+def peer_process(number: int, port: int, *bootstrap: str) -> Iterator[PeerProcess]:
     """A node in a process of its own; killed (SIGKILL) when the block is left."""
     with subprocess.Popen(
         [
@@ -66,7 +77,7 @@ def peer_process(number: int, port: int, *bootstrap: str) -> Iterator[tuple[Node
             address = process.stdout.readline().strip()
             key = parse_address(address)[1]
             assert key is not None
-            yield key, address
+            yield PeerProcess(key, address, process)
         finally:
             process.kill()
 
@@ -165,14 +176,15 @@ async def test_a_killed_peer_is_missed_and_found_again(same_port: bool) -> None:
     port = free_port()
     async with open_nodes(2) as (alice, bob):
         alice.subscribe("announce", lambda data, sender: ACCEPT)
-        with peer_process(7, port, alice.addresses[0]) as (key, _):
+        with peer_process(7, port, alice.addresses[0]) as first:
+            key = first.key
             with trio.fail_after(15):
                 await until(lambda: key in alice.peers and key in bob.peers, 15)
                 await until(lambda: key in alice.subscribers("announce"))
         await until(lambda: key not in alice.peers | bob.peers)
         next_port = port if same_port else free_port()
-        with peer_process(7, next_port, alice.addresses[0]) as (again, _):
-            assert again == key
+        with peer_process(7, next_port, alice.addresses[0]) as again:
+            assert again.key == key
             await until(lambda: key in alice.peers and key in bob.peers, 15)
             await until(lambda: key in alice.subscribers("announce"))
             with trio.fail_after(10):
@@ -183,8 +195,9 @@ async def test_a_killed_peer_that_lists_nobody_is_dialled_again() -> None:
     """The node that lost it remembers where it was."""
     port = free_port()
     async with open_network(settings(1)) as alice:
-        with peer_process(7, port) as (key, address):
-            alice.learn_addresses(key, [address])
+        with peer_process(7, port) as first:
+            key = first.key
+            alice.learn_addresses(key, [first.address])
             with trio.fail_after(15):
                 assert await ask(alice, key) == b"hello"
         await until(lambda: not alice.peers)
@@ -195,13 +208,46 @@ async def test_a_killed_peer_that_lists_nobody_is_dialled_again() -> None:
 async def test_a_stream_to_a_killed_peer_ends() -> None:
     async with open_network(settings(1)) as alice:
         with ExitStack() as stack:
-            key, address = stack.enter_context(peer_process(7, free_port()))
-            alice.learn_addresses(key, [address])
+            peer = stack.enter_context(peer_process(7, free_port()))
+            alice.learn_addresses(peer.key, [peer.address])
             with trio.fail_after(15):
-                async with alice.open_stream(key, "sleep", 10) as stream:
+                async with alice.open_stream(peer.key, "sleep", 10) as stream:
                     stack.close()
                     with pytest.raises(StreamEndedError):
                         await stream.receive(10)
+
+
+async def test_a_peer_that_froze_is_given_up_and_welcomed_back() -> None:
+    """SIGSTOP: the connection stays open, and nothing comes any more."""
+    quick = times(keepalive=0.3, dead=1.0)
+    async with open_network(settings(1, times=quick)) as alice:
+        with peer_process(7, free_port(), alice.addresses[0]) as peer:
+            await until(lambda: peer.key in alice.peers, 15)
+            peer.process.send_signal(signal.SIGSTOP)
+            try:
+                await until(lambda: peer.key not in alice.peers)
+            finally:
+                peer.process.send_signal(signal.SIGCONT)
+            await until(lambda: peer.key in alice.peers, 15)
+
+
+async def test_a_peer_that_cannot_be_found_is_not_searched_for_again_and_again() -> None:
+    searches: list[NodeKey] = []
+    stranger = NodeKey(bytes(32))
+    async with open_nodes(2) as (alice, _bob):
+        kademlia = alice._kademlia  # type: ignore[attr-defined]
+        search = kademlia.find
+
+        async def find(peer: NodeKey) -> None:
+            searches.append(peer)
+            await search(peer)
+
+        kademlia.find = find
+        with trio.fail_after(10):
+            for _ in range(5):
+                with pytest.raises(PeerUnreachableError):
+                    await ask(alice, stranger)
+        assert searches.count(stranger) == 1
 
 
 async def test_messages_missed_while_away_are_caught_up() -> None:
