@@ -6,7 +6,7 @@ from typing import Protocol
 import trio
 
 from p2p_node.net.errors import StreamEndedError
-from p2p_node.net.yamux_wire import INITIAL_WINDOW, MAX_SEND_WINDOW, Flag
+from p2p_node.net.yamux_wire import FIN, INITIAL_WINDOW, MAX_SEND_WINDOW, RST
 
 _ABANDONED_FOR = 10.0
 """Seconds a peer has to close its half of a stream that we closed and no longer read."""
@@ -40,7 +40,7 @@ class StreamMuxer(Protocol):
     def send_window(self, stream_id: int, delta: int) -> None:
         """Send a window update."""
 
-    def send_flag(self, stream_id: int, flag: Flag) -> None:
+    def send_flag(self, stream_id: int, flag: int) -> None:
         """Send FIN or RST."""
 
     def read_bytes(self, count: int) -> None:
@@ -170,7 +170,7 @@ class MuxStream:
         if self._done or self._failure is not None:
             return
         self._done = True
-        self._muxer.send_flag(self.stream_id, Flag.FIN)
+        self._muxer.send_flag(self.stream_id, FIN)
         if self._peer_done:
             self._muxer.forget(self)
 
@@ -200,7 +200,7 @@ class MuxStream:
             over = self._done and self._peer_done
             self._fail("reset here")
             if not over:
-                self._muxer.send_flag(self.stream_id, Flag.RST)
+                self._muxer.send_flag(self.stream_id, RST)
         self._drop_buffer()
 
     # What the connection tells.

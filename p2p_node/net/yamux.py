@@ -23,14 +23,18 @@ from p2p_node.net.errors import StreamEndedError
 from p2p_node.net.mux_stream import MuxStream
 from p2p_node.net.noise import NoiseConnection
 from p2p_node.net.yamux_wire import (
+    ACK,
     DATA,
+    FIN,
     GO_AWAY,
     GO_AWAY_NORMAL,
     HEADER,
     INITIAL_WINDOW,
+    KNOWN_FLAGS,
     PING,
+    RST,
+    SYN,
     WINDOW_UPDATE,
-    Flag,
 )
 
 PROTOCOL = "/yamux/1.0.0"
@@ -162,13 +166,13 @@ class Muxer:
         stream = MuxStream(self, self._next_id, inbound=False)
         self._next_id += 2
         self._streams[stream.stream_id] = stream
-        self._frame(WINDOW_UPDATE, Flag.SYN, stream.stream_id, self.options.window - INITIAL_WINDOW)
+        self._frame(WINDOW_UPDATE, SYN, stream.stream_id, self.options.window - INITIAL_WINDOW)
         return stream
 
     async def probe(self, within: float) -> None:
         """Close the connection unless the peer says anything within that many seconds."""
         before = self._receipts
-        self._frame(PING, Flag.SYN, 0, 0)
+        self._frame(PING, SYN, 0, 0)
         with trio.move_on_after(within):
             await self._ended.wait()
         if self._receipts == before:
@@ -200,7 +204,7 @@ class Muxer:
         """Give the peer leave to send `delta` more bytes."""
         self._frame(WINDOW_UPDATE, 0, stream_id, delta)
 
-    def send_flag(self, stream_id: int, flag: Flag) -> None:
+    def send_flag(self, stream_id: int, flag: int) -> None:
         """End a stream: FIN for our half, RST for all of it."""
         self._frame(WINDOW_UPDATE, flag, stream_id, 0)
 
@@ -288,7 +292,7 @@ class Muxer:
                 return
             version, kind, flags, stream_id, length = HEADER.unpack_from(data, position)
             position += HEADER.size
-            if version or flags >= 16:
+            if version or flags > KNOWN_FLAGS:
                 raise YamuxViolationError("frame header is not yamux")
             if kind == DATA:
                 self._data_header(flags, stream_id, length)
@@ -304,7 +308,7 @@ class Muxer:
                 return
 
     def _data_header(self, flags: int, stream_id: int, length: int) -> None:
-        if flags & Flag.SYN:
+        if flags & SYN:
             self._opened(stream_id)
         stream = self._streams.get(stream_id)
         # A stream that was reset here may still have up to a window of data under way.
@@ -330,7 +334,7 @@ class Muxer:
             self._after(stream, self._body_flags)
 
     def _window_update(self, flags: int, stream_id: int, length: int) -> None:
-        if flags & Flag.SYN:
+        if flags & SYN:
             self._opened(stream_id)
         stream = self._streams.get(stream_id)
         if stream is None:
@@ -341,9 +345,9 @@ class Muxer:
 
     def _after(self, stream: MuxStream | None, flags: int) -> None:
         if stream is not None:
-            if flags & Flag.FIN:
+            if flags & FIN:
                 stream.peer_closed()
-            if flags & Flag.RST:
+            if flags & RST:
                 stream.peer_reset()
 
     def _opened(self, stream_id: int) -> None:
@@ -351,20 +355,20 @@ class Muxer:
             raise YamuxViolationError("stream id is not the peer's to open")
         if self._inbound >= self.options.max_inbound_streams:
             self._on_refused("too many streams")
-            self.send_flag(stream_id, Flag.RST)
+            self.send_flag(stream_id, RST)
             return
         stream = MuxStream(self, stream_id, inbound=True)
         self._streams[stream_id] = stream
         self._inbound += 1
-        self._frame(WINDOW_UPDATE, Flag.ACK, stream_id, self.options.window - INITIAL_WINDOW)
+        self._frame(WINDOW_UPDATE, ACK, stream_id, self.options.window - INITIAL_WINDOW)
         self._on_stream(stream)
 
     def _ping(self, flags: int, value: int) -> None:
-        if flags & Flag.SYN:
+        if flags & SYN:
             self._pings += 1
             if self._pings > _MAX_PINGS_PER_TICK:
                 raise YamuxViolationError("too many pings")
-            self._frame(PING, Flag.ACK, 0, value)
+            self._frame(PING, ACK, 0, value)
 
     async def _keep_alive(self) -> None:
         while True:
@@ -374,6 +378,6 @@ class Muxer:
             if silent >= self.options.dead:
                 self.close("dead")
             elif silent >= self.options.keepalive:
-                self._frame(PING, Flag.SYN, 0, 0)
+                self._frame(PING, SYN, 0, 0)
             for stream in tuple(self._streams.values()):
                 stream.reset_if_abandoned()

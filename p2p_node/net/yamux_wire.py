@@ -1,7 +1,6 @@
 """Constants of the yamux wire protocol."""
 
 import struct
-from enum import IntFlag
 
 HEADER = struct.Struct("!BBHII")
 """Version, type, flags, stream id, length (of data, or a window delta, or a ping's value)."""
@@ -20,10 +19,10 @@ MAX_SEND_WINDOW = 1 << 30
 """A peer that grants more is not believed; nothing of ours is that long."""
 
 
-class Flag(IntFlag):
-    """Flags of data and window-update frames; ping uses SYN for asking and ACK for answering."""
-
-    SYN = 1
-    ACK = 2
-    FIN = 4
-    RST = 8
+# Flags of data and window-update frames; a ping uses SYN for asking and ACK for answering. Plain
+# integers: an IntFlag makes an object for each test of a bit, a twentieth of the cost of a frame.
+SYN = 1
+ACK = 2
+FIN = 4
+RST = 8
+KNOWN_FLAGS = SYN | ACK | FIN | RST

@@ -22,7 +22,7 @@ from p2p_node.net.framing import encode_frame, encode_varint
 from p2p_node.net.gossip_codec import encode_control, encode_message, encode_subscriptions
 from p2p_node.net.mesh import Control
 from p2p_node.net.mux_stream import MuxStream
-from p2p_node.net.yamux_wire import DATA, HEADER, WINDOW_UPDATE, Flag
+from p2p_node.net.yamux_wire import DATA, HEADER, SYN, WINDOW_UPDATE
 from protocols.errors import RemoteError
 from tests.p2p_node.net.attacker import (
     attach,
@@ -197,7 +197,7 @@ async def test_tampered_records_end_the_connection() -> None:
 async def test_a_broken_window_ends_the_connection() -> None:
     async with open_nodes(2) as (alice, bob):
         secured = await handshake(bob)
-        secured.send(HEADER.pack(0, DATA, Flag.SYN, 1, 1 << 24))
+        secured.send(HEADER.pack(0, DATA, SYN, 1, 1 << 24))
         await until(lambda: bob.counters.refused["muxer", "peer ignores the window"] == 1)
         secured.tcp.abort()
         await still_works(alice, bob)
@@ -235,7 +235,7 @@ async def test_endless_streams_are_reset_and_forgotten() -> None:
     async with open_nodes(2, **changes) as (alice, bob):
         secured = await handshake(bob)
         for number in range(5000):
-            secured.send(HEADER.pack(0, WINDOW_UPDATE, Flag.SYN, 2 * number + 1, 0))
+            secured.send(HEADER.pack(0, WINDOW_UPDATE, SYN, 2 * number + 1, 0))
         await secured.tcp.write(b"")
         await until(lambda: bob.counters.refused["muxer", "too many streams"] >= 4990)
         # Those that were taken never say what they are for: they end after the deadline.
@@ -393,7 +393,7 @@ async def test_a_peer_that_does_not_read_gossip_is_dropped_from_not_waited_for()
         inbox = bob.subscribe("announce", accept)
         carol.subscribe("announce", accept)
         secured = await handshake(bob)
-        muted = HEADER.pack(0, WINDOW_UPDATE, Flag.SYN, 1, 0)
+        muted = HEADER.pack(0, WINDOW_UPDATE, SYN, 1, 0)
         secured.send(muted)
         body = b"\x13/multistream/1.0.0\n\x0f/meshsub/1.1.0\n"
         body += encode_subscriptions([TOPIC], follow=True)

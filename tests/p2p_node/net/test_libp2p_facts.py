@@ -36,7 +36,7 @@ from libp2p.tools.anyio_service import background_trio_service
 
 from p2p_node.net.framing import encode_frame
 from p2p_node.net.identity import key_pair_of, node_key_of, peer_id_of
-from p2p_node.net.yamux_wire import DATA, HEADER, WINDOW_UPDATE, Flag
+from p2p_node.net.yamux_wire import DATA, HEADER, SYN, WINDOW_UPDATE
 from protocols.types import NodeKey
 from tests.p2p_node.net.attacker import attach, open_stream
 from tests.p2p_node.net.conftest import until
@@ -233,7 +233,7 @@ async def running_yamux() -> AsyncIterator[tuple[Yamux, _Wire]]:
 async def test_its_yamux_answers_each_read_with_a_window_update() -> None:
     """yamux.py."""
     async with running_yamux() as (muxer, wire):
-        wire.feed(HEADER.pack(0, DATA, Flag.SYN, 1, 300) + bytes(300))
+        wire.feed(HEADER.pack(0, DATA, SYN, 1, 300) + bytes(300))
         stream = await muxer.accept_stream()
         wire.written.clear()
         for _ in range(300):
@@ -246,7 +246,7 @@ async def test_its_yamux_buffers_what_ignores_the_window() -> None:
     """yamux.py."""
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     async with running_yamux() as (muxer, wire):
-        wire.feed(HEADER.pack(0, WINDOW_UPDATE, Flag.SYN, 1, 0))
+        wire.feed(HEADER.pack(0, WINDOW_UPDATE, SYN, 1, 0))
         for _ in range(40):
             wire.feed(HEADER.pack(0, DATA, 0, 1, 60_000) + bytes(60_000))
         await trio.testing.wait_all_tasks_blocked()

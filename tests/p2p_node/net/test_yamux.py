@@ -13,12 +13,15 @@ from p2p_node.net.errors import StreamEndedError
 from p2p_node.net.mux_stream import MuxStream
 from p2p_node.net.yamux import Muxer, MuxerOptions, UnreadBudget
 from p2p_node.net.yamux_wire import (
+    ACK,
     DATA,
+    FIN,
     HEADER,
     INITIAL_WINDOW,
     PING,
+    RST,
+    SYN,
     WINDOW_UPDATE,
-    Flag,
 )
 
 WINDOW = 1 << 20
@@ -321,10 +324,10 @@ async def test_a_probe_finds_a_dead_peer_sooner(autojump_clock: object) -> None:
 @pytest.mark.parametrize(
     ("frames", "reason"),
     [
-        ([frame(DATA, Flag.SYN, 1, WINDOW + 1)], "peer ignores the window"),
+        ([frame(DATA, SYN, 1, WINDOW + 1)], "peer ignores the window"),
         ([frame(DATA, 0, 1, WINDOW + 1)], "peer ignores the window"),
         (
-            [frame(WINDOW_UPDATE, Flag.SYN, 1, 0)]
+            [frame(WINDOW_UPDATE, SYN, 1, 0)]
             + [frame(DATA, 0, 1, 1 << 18, bytes(1 << 18))] * 4
             + [frame(DATA, 0, 1, 1, b"x")],
             "peer ignores the window",
@@ -333,10 +336,10 @@ async def test_a_probe_finds_a_dead_peer_sooner(autojump_clock: object) -> None:
         ([frame(7, 0, 0, 0)], "frame header is not yamux"),
         ([frame(DATA, 0x100, 1, 0)], "frame header is not yamux"),
         ([b"GET / HTTP/1.1\r\n\r\n"], "frame header is not yamux"),
-        ([frame(WINDOW_UPDATE, Flag.SYN, 2, 0)], "stream id is not the peer's to open"),
-        ([frame(WINDOW_UPDATE, Flag.SYN, 0, 0)], "stream id is not the peer's to open"),
-        ([frame(WINDOW_UPDATE, Flag.SYN, 1, 0)] * 2, "stream id is not the peer's to open"),
-        ([frame(PING, Flag.SYN, 0, number) for number in range(101)], "too many pings"),
+        ([frame(WINDOW_UPDATE, SYN, 2, 0)], "stream id is not the peer's to open"),
+        ([frame(WINDOW_UPDATE, SYN, 0, 0)], "stream id is not the peer's to open"),
+        ([frame(WINDOW_UPDATE, SYN, 1, 0)] * 2, "stream id is not the peer's to open"),
+        ([frame(PING, SYN, 0, number) for number in range(101)], "too many pings"),
     ],
 )
 async def test_a_violation_ends_the_connection_with_a_reason(
@@ -354,7 +357,7 @@ async def test_a_violation_ends_the_connection_with_a_reason(
 async def test_unread_data_is_bounded_over_all_streams(autojump_clock: object) -> None:
     async with alone(max_unread=WINDOW * 2) as end:
         for number in range(5):
-            end.wire.feed(frame(WINDOW_UPDATE, Flag.SYN, 2 * number + 1, 0))
+            end.wire.feed(frame(WINDOW_UPDATE, SYN, 2 * number + 1, 0))
             end.wire.feed(frame(DATA, 0, 2 * number + 1, WINDOW // 2, bytes(WINDOW // 2)))
         with trio.fail_after(5):
             await end.over.wait()
@@ -365,7 +368,7 @@ async def test_unread_data_is_bounded_over_all_streams(autojump_clock: object) -
 async def test_unread_data_is_bounded_over_all_connections(autojump_clock: object) -> None:
     async with alone(most=WINDOW) as end:
         end.budget.used = WINDOW - 10
-        end.wire.feed(frame(DATA, Flag.SYN, 1, 11, bytes(11)))
+        end.wire.feed(frame(DATA, SYN, 1, 11, bytes(11)))
         with trio.fail_after(5):
             await end.over.wait()
         assert end.budget.used == WINDOW - 10
@@ -375,29 +378,29 @@ async def test_unread_data_is_bounded_over_all_connections(autojump_clock: objec
 async def test_streams_beyond_the_limit_are_reset(autojump_clock: object) -> None:
     async with alone() as end:
         for number in range(20):
-            end.wire.feed(frame(WINDOW_UPDATE, Flag.SYN, 2 * number + 1, 0))
+            end.wire.feed(frame(WINDOW_UPDATE, SYN, 2 * number + 1, 0))
         await trio.testing.wait_all_tasks_blocked()
         assert len(end.accepted) == 8
         assert len(end.muxer._streams) == 8
-        resets = [one for one in sent(end) if one[1] == Flag.RST]
+        resets = [one for one in sent(end) if one[1] == RST]
         assert len(resets) == 12
         assert end.refused == ["too many streams"] * 12
         end.accepted[0].reset()
-        end.wire.feed(frame(WINDOW_UPDATE, Flag.SYN, 101, 0))
+        end.wire.feed(frame(WINDOW_UPDATE, SYN, 101, 0))
         await trio.testing.wait_all_tasks_blocked()
         assert len(end.accepted) == 9
 
 
 async def test_data_for_a_stream_that_was_reset_is_thrown_away(autojump_clock: object) -> None:
     async with alone() as end:
-        end.wire.feed(frame(WINDOW_UPDATE, Flag.SYN, 1, 0))
+        end.wire.feed(frame(WINDOW_UPDATE, SYN, 1, 0))
         await trio.testing.wait_all_tasks_blocked()
         # The header and half of the body are there when the stream is reset here.
         end.wire.feed(frame(DATA, 0, 1, 100, bytes(50)))
         await trio.testing.wait_all_tasks_blocked()
         end.accepted[0].reset()
-        end.wire.feed(bytes(50) + frame(DATA, Flag.FIN, 1, 10, bytes(10)))
-        end.wire.feed(frame(DATA, Flag.SYN, 3, 2, b"ok"))
+        end.wire.feed(bytes(50) + frame(DATA, FIN, 1, 10, bytes(10)))
+        end.wire.feed(frame(DATA, SYN, 3, 2, b"ok"))
         await trio.testing.wait_all_tasks_blocked()
         assert not end.muxer.ended
         assert await end.accepted[1].receive_some() == b"ok"
@@ -406,10 +409,10 @@ async def test_data_for_a_stream_that_was_reset_is_thrown_away(autojump_clock: o
 
 async def test_frames_may_be_cut_anywhere(autojump_clock: object) -> None:
     stream = (
-        frame(WINDOW_UPDATE, Flag.SYN, 1, 0)
+        frame(WINDOW_UPDATE, SYN, 1, 0)
         + frame(DATA, 0, 1, 5, b"hello")
-        + frame(PING, Flag.SYN, 0, 7)
-        + frame(DATA, Flag.FIN, 1, 3, b"bye")
+        + frame(PING, SYN, 0, 7)
+        + frame(DATA, FIN, 1, 3, b"bye")
     )
     async with alone() as end:
         for position in range(len(stream)):
@@ -417,7 +420,7 @@ async def test_frames_may_be_cut_anywhere(autojump_clock: object) -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert await end.accepted[0].receive_some() == b"hellobye"
         assert await end.accepted[0].receive_some() == b""
-        assert (PING, Flag.ACK, 0, 7) in sent(end)
+        assert (PING, ACK, 0, 7) in sent(end)
 
 
 def test_the_window_of_a_stream_is_at_least_the_protocols() -> None:
