@@ -49,6 +49,7 @@ def scores() -> list[dict[str, Any]]:
         ("stake_below_a_thousandth_counts_nothing", full, MAX_STAKE // 1001, {"gpu": 10_000}),
         ("stake_of_a_thousandth", full, MAX_STAKE // 1000, {"gpu": 10_000}),
         ("nothing_measured", full, MAX_STAKE, {}),
+        ("measured_as_nothing", full, MAX_STAKE, {"gpu": 0}),
         ("never_online", {"uptime": 0, "validity": 1000}, 0, {"gpu": 10_000}),
         ("never_valid", {"uptime": 1000, "validity": 0}, 0, {"gpu": 10_000}),
         ("half_of_the_time", {"uptime": 500, "validity": 1000}, 0, {"gpu": 10_000}),
