@@ -81,23 +81,18 @@ class Calls:
         self,
         epoch: Epoch,
         shard: Shard,
-        checker_slots: int,
-        provider_slots: int,
         medians: Sequence[int],
         reports: Sequence[SignedReport],
     ) -> Call:
         """Submit a bundle: the reports of at least a quorum of distinct seats.
 
-        `medians` are the raw low medians of these reports in 256 lanes; `…_slots` count the
-        slots created before the epoch.
+        `medians` are the raw low medians of these reports in 256 lanes.
         """
         return self._build(
             "Consensus",
             "submit",
             epoch,
             shard,
-            checker_slots,
-            provider_slots,
             _in_fours(pack_words(medians)),
             [_to_abi(report) for report in reports],
             gas_limit=SUBMIT_BASE_GAS + SUBMIT_SEAT_GAS * len(reports),

@@ -126,12 +126,12 @@ class ChainClient:
     ) -> tuple[int, ...] | None:
         """Return the 256 settled scores of a shard, or None if there are none (any more)."""
         try:
-            (fours,) = await self._read(block, "Consensus", "scores", epoch, shard)
+            (words,) = await self._read(block, "Consensus", "scores", epoch, shard)
         except RevertedError as error:
             if error.revert_reason == NO_BUNDLE:
                 return None
             raise
-        return unpack_words([word for four in fours for word in four])
+        return unpack_words(words)
 
     async def totals(self, epoch: Epoch, block: BlockTag = "latest") -> Totals:
         """Return an epoch's sums; zeros when nothing was accepted."""

@@ -66,7 +66,8 @@ def compile_contract(name: str) -> dict[str, object]:
         "name": name,
         "compiler": f"vyper {__version__}",
         "evm_version": EVM_VERSION,
-        "deployed_size": _hex_bytes(output["bytecode_runtime"]) + _immutable_bytes(output["layout"]),
+        "deployed_size": _hex_bytes(output["bytecode_runtime"])
+        + _immutable_bytes(output["layout"]),
         "abi": output["abi"],
         "bytecode": output["bytecode"],
     }
@@ -82,7 +83,9 @@ def stale_artefacts() -> list[str]:
     expected = {artefact_path(name): _render(compile_contract(name)) for name in DEPLOYED}
     found = {path: path.read_text("utf-8") for path in ARTEFACTS_DIR.glob("*.json")}
     return sorted(
-        path.name for path in expected.keys() | found.keys() if expected.get(path) != found.get(path)
+        path.name
+        for path in expected.keys() | found.keys()
+        if expected.get(path) != found.get(path)
     )
 
 
@@ -119,7 +122,9 @@ def _immutable_bytes(layout: Mapping[str, Any]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m chain.compile", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail on stale artefacts")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, fail on stale artefacts"
+    )
     options = parser.parse_args(arguments)
     if options.check:
         stale = stale_artefacts()

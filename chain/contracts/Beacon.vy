@@ -9,8 +9,8 @@
         no part.
 
         Each contribution does accumulator = keccak256(accumulator, secret, blockhash(number - 1)).
-        The first interaction of an epoch freezes seed(e) = keccak256(accumulator, uint256(e)); what is
-        contributed during e only reaches seed(e + 1).
+        The first interaction of an epoch freezes seed(e) = keccak256(accumulator, uint256(e)) with its
+        last four bytes replaced by uint32(e); what is contributed during e only reaches seed(e + 1).
 
         A checker can only choose to reveal or not, and whoever withholds in an epoch forfeits its
         checker reward of that epoch (Rewards asks `contributed`). The last one to reveal has that one
@@ -44,10 +44,14 @@ HISTORY_EPOCHS: constant(uint256) = 224
 _EPOCH_MASK: constant(uint256) = 2**32 - 1
 
 registry: public(immutable(address))
+_GENESIS: immutable(uint256)
+_EPOCH_SECONDS: immutable(uint256)
 
 accumulator: public(bytes32)
-frozen_epoch: public(uint256)  # the last epoch whose seed is stored
-_seeds: bytes32[2]  # of the epochs frozen_epoch and frozen_epoch - 1, at epoch % 2
+
+# The last seeds that were frozen, of an even and of an odd epoch. A seed ends in its epoch, which tells
+# whether the place holds the seed that is asked for: Consensus reads one word instead of two.
+_seeds: uint256[2]
 _commitments: HashMap[uint256, bytes32]  # checker index -> commitment
 _histories: HashMap[uint256, uint256]  # checker index -> record
 
@@ -60,11 +64,13 @@ def __init__(registry_: address):
     """
     assert registry_.is_contract, "beacon: registry is not a contract"
     registry = registry_
+    _GENESIS = staticcall IRegistry(registry_).genesis()
+    _EPOCH_SECONDS = staticcall IRegistry(registry_).epoch_seconds()
     start: bytes32 = keccak256(abi_encode(chain.id, self, blockhash(block.number - 1)))
     self.accumulator = start
-    # Epoch 0 counts as frozen: seeds of later epochs follow from the accumulator until somebody contributes.
-    self._seeds[0] = keccak256(abi_encode(start, empty(uint256)))
-    log SeedFrozen(epoch=0, seed=self._seeds[0])
+    # Epoch 0 is frozen at once: two empty places would look like its seed.
+    self._seeds[0] = self._derive(start, 0)
+    log SeedFrozen(epoch=0, seed=convert(self._seeds[0], bytes32))
 
 
 @external
@@ -112,13 +118,13 @@ def seed(epoch: uint256) -> bytes32:
     """
     @notice The seed of the current or the previous epoch; reverts for any other.
     """
-    current: uint256 = staticcall IRegistry(registry).current_epoch()
+    current: uint256 = self._current_epoch()
     assert epoch <= current and current <= epoch + 1, "beacon: no seed for this epoch"
-    if epoch > self.frozen_epoch:
-        # Nobody has touched the contract since: the accumulator is still the one of the epoch's start.
-        return keccak256(abi_encode(self.accumulator, epoch))
-    # Here epoch is frozen_epoch or the one before, because frozen_epoch never exceeds the current epoch.
-    return self._seeds[epoch % 2]
+    stored: uint256 = self._seeds[epoch & 1]
+    if stored & _EPOCH_MASK != epoch:
+        # Nobody has touched the contract since: the accumulator is still that of the epoch's start.
+        stored = self._derive(self.accumulator, epoch)
+    return convert(stored, bytes32)
 
 
 @external
@@ -153,22 +159,43 @@ def _own_word(checker_index: uint256) -> uint256:
 
 
 @internal
+@view
+def _current_epoch() -> uint256:
+    return (block.timestamp - _GENESIS) // _EPOCH_SECONDS
+
+
+@internal
+@pure
+def _derive(accumulator: bytes32, epoch: uint256) -> uint256:
+    """
+    @notice The seed of `epoch`, given the accumulator at its start.
+    """
+    digest: uint256 = convert(keccak256(abi_encode(accumulator, epoch)), uint256)
+    return (digest & ~_EPOCH_MASK) | epoch
+
+
+@internal
 def _freeze() -> uint256:
     """
     @notice Fixes the current epoch's seed, once, before anything of this epoch reaches the accumulator.
     @return uint256 The current epoch.
     """
-    current: uint256 = staticcall IRegistry(registry).current_epoch()
-    frozen: uint256 = self.frozen_epoch
-    if current > frozen:
-        if current > frozen + 1:
-            # Bundles of the epoch before are still accepted in the grace period and need its seed.
-            self._seeds[(current - 1) % 2] = keccak256(abi_encode(self.accumulator, current - 1))
-        seed_: bytes32 = keccak256(abi_encode(self.accumulator, current))
-        self._seeds[current % 2] = seed_
-        self.frozen_epoch = current
-        log SeedFrozen(epoch=current, seed=seed_)
+    current: uint256 = self._current_epoch()
+    if self._seeds[current & 1] & _EPOCH_MASK != current:
+        # Bundles of the previous epoch are accepted in its grace period and need its seed. If nobody
+        # touched the contract in that epoch, its seed follows from the same accumulator.
+        previous: uint256 = current - 1
+        if self._seeds[previous & 1] & _EPOCH_MASK != previous:
+            self._freeze_one(previous)
+        self._freeze_one(current)
     return current
+
+
+@internal
+def _freeze_one(epoch: uint256):
+    seed_: uint256 = self._derive(self.accumulator, epoch)
+    self._seeds[epoch & 1] = seed_
+    log SeedFrozen(epoch=epoch, seed=convert(seed_, bytes32))
 
 
 @internal

@@ -47,7 +47,7 @@ event BundleAccepted:
 # narrow types, whose bounds are checked one by one.
 struct Report:
     seat: uint256
-    scores: uint256[16]
+    scores: uint256[4][4]  # the sixteen words in order; in blocks of four, as the loop takes them
     online: uint256
     fraud: uint256
     evidence: bytes32
@@ -65,12 +65,12 @@ struct Bundle:
 
 # The same as stored.
 struct Stored:
-    scores: uint256[16]
+    # bits 0..143 deviations, 144..159 reported, 160..175 lanes, 176 whether fraud is of this bundle,
+    # 224..255 epoch
+    meta: uint256
     online: uint256
     fraud: uint256
-    # bits 0..143 deviations, 144..159 reported, 160..175 lanes, 176..207 epoch
-    meta: uint256
-    checkers: uint256
+    scores: uint256[4][4]
 
 # Seats of the largest committee: what `reported`, `checkers` and the calldata are laid out for.
 MAX_SEATS: constant(uint256) = 16
@@ -87,8 +87,11 @@ HALF_ORDER: constant(uint256) = (
 _DEVIATIONS_MASK: constant(uint256) = 2**144 - 1
 _REPORTED_SHIFT: constant(uint256) = 144
 _LANES_SHIFT: constant(uint256) = 160
-_EPOCH_SHIFT: constant(uint256) = 176
+_EPOCH_SHIFT: constant(uint256) = 224
 _MASK_16: constant(uint256) = 2**16 - 1
+_MASK_9: constant(uint256) = 2**9 - 1
+_HAS_FRAUD: constant(uint256) = 1 << 176
+_MASK_15: constant(uint256) = 2**15 - 1
 _S_MASK: constant(uint256) = 2**255 - 1
 
 # An epoch's totals in one word: bits 0..95 providers, 96..223 checkers, 224..255 epoch. The sums stay
@@ -96,7 +99,6 @@ _S_MASK: constant(uint256) = 2**255 - 1
 _PROVIDER_TOTAL_MASK: constant(uint256) = 2**96 - 1
 _CHECKER_TOTAL_MASK: constant(uint256) = 2**128 - 1
 _CHECKER_TOTAL_SHIFT: constant(uint256) = 96
-_TOTALS_EPOCH_SHIFT: constant(uint256) = 224
 
 NAME: constant(String[6]) = "Kaisar"
 VERSION: constant(String[1]) = "1"
@@ -170,17 +172,13 @@ def __init__(
 def submit(
     epoch: uint256,
     shard: uint256,
-    checker_slots: uint256,
-    provider_slots: uint256,
-    medians: uint256[16],
+    medians: uint256[4][4],
     reports: DynArray[Report, MAX_SEATS],
 ):
     """
     @notice Settles a shard for an epoch. Anybody may send it; the sender is only recorded in the event.
     @param epoch The epoch judged: the current one, or the previous one within the grace period.
     @param shard Providers 256 * shard .. 256 * shard + 255.
-    @param checker_slots Number of checker slots allocated before the epoch (verified).
-    @param provider_slots Number of provider slots allocated before the epoch (verified).
     @param medians Low median of each lane over the given reports; 0 in lanes that have no provider.
     @param reports At least `quorum` reports of distinct seats, in any order.
     """
@@ -192,126 +190,164 @@ def submit(
     assert count >= quorum, "consensus: no quorum"
 
     # Lanes in use: the shard's slots that existed when the epoch began.
+    provider_slots: uint256 = 0
+    checker_slots: uint256 = 0
+    provider_slots, checker_slots = staticcall IRegistry(registry).slots_before(
+        epoch, skip_contract_check=True
+    )
     first_provider: uint256 = shard * SHARD_LANES
     assert provider_slots > first_provider, "consensus: no such shard"
     used: uint256 = min(unsafe_sub(provider_slots, first_provider), SHARD_LANES)
+    if used < SHARD_LANES:
+        self._check_unused(medians, used)
 
-    # 1. Who holds the seats.
-    seed: bytes32 = staticcall IBeacon(beacon).seed(epoch)
+    # 1. Who holds the seats, and whether each of them signed its report.
+    seed: bytes32 = staticcall IBeacon(beacon).seed(epoch, skip_contract_check=True)
     k: uint256 = min(seats, checker_slots)
     assert k > 0, "consensus: no checkers"
     offset: uint256 = draw._offset(seed, shard, checker_slots)
-    reported: uint256 = 0
-    checkers: uint256 = 0
-    members: DynArray[uint256, MAX_SEATS] = []
-    online_maps: DynArray[uint256, MAX_SEATS] = []
-    fraud_maps: DynArray[uint256, MAX_SEATS] = []
-    for j: uint256 in range(count, bound=MAX_SEATS):
-        seat: uint256 = reports[j].seat
-        assert seat < k, "consensus: no such seat"
-        assert (reported >> seat) & 1 == 0, "consensus: seat reported twice"
-        reported |= 1 << seat
-        member: uint256 = draw._member(seed, shard, seat, checker_slots, k, offset)
-        checkers |= member << (seat << 4)
-        members.append(member)
-        online_maps.append(reports[j].online)
-        fraud_maps.append(reports[j].fraud)
-    words: DynArray[uint256, MAX_SEATS] = staticcall IRegistry(registry).seat_words(
-        epoch, checker_slots, provider_slots, members
+    p: uint256 = unsafe_div(unsafe_sub(count, 1), 2)
+    start: uint256 = unsafe_mul(
+        unsafe_add(unsafe_sub(127, p), unsafe_add(128, p) << 8), lanes.ONES
     )
-
-    # 2. Whether each of them signed its report.
-    domain: bytes32 = self._domain()
-    for j: uint256 in range(count, bound=MAX_SEATS):
-        assert slots._is_active(words[j], epoch), "consensus: seat is void"
-        digest: bytes32 = self._digest(
-            domain,
-            epoch,
-            shard,
-            reports[j].online,
-            reports[j].fraud,
-            keccak256(abi_encode(reports[j].scores)),
-            reports[j].evidence,
-        )
-        # The wallet of an active slot is not zero, so a failed recovery never matches it.
-        assert (
-            self._recover(digest, reports[j].r, reports[j].vs) == slots._wallet(words[j])
-        ), "consensus: not signed by the seat"
-
-    # 3. What the majority saw.
-    online: uint256 = lanes._majority(online_maps)
-    fraud: uint256 = lanes._majority(fraud_maps)
-
-    # 4. The medians, a word of sixteen lanes at a time. m is the low median of `count` values exactly
-    #    when at least (count + 1) // 2 of them are <= m and at least count // 2 + 1 are >= m. The two
-    #    counts share a lane, eight bits each.
-    need: uint256 = unsafe_add(
-        unsafe_mul(unsafe_div(unsafe_add(count, 1), 2), lanes.ONES),
-        unsafe_mul(unsafe_add(unsafe_div(count, 2), 1), lanes.ONES) << 8,
-    )
-    narrowing: uint256 = unsafe_add(tolerance_shift, 1)
-    tolerance_mask: uint256 = unsafe_mul(lanes.MAX_SCORE >> narrowing, lanes.ONES)
-    agreeing: uint256[MAX_SEATS] = empty(uint256[MAX_SEATS])
+    d_shift: uint256 = tolerance_shift
+    d_mask: uint256 = unsafe_mul((lanes.MAX_SCORE >> d_shift) & ~1, lanes.ONES)
+    le: uint256[4][4] = empty(uint256[4][4])
+    high: uint256[4][4] = empty(uint256[4][4])
+    low: uint256[4][4] = empty(uint256[4][4])
+    counts: uint256[4][4] = empty(uint256[4][4])
     invalid: uint256 = 0
-    sums: uint256 = 0
-    for w: uint256 in range(16):
-        m: uint256 = medians[w]
-        m_top: uint256 = m | lanes.H
-        half: uint256 = (m >> 1) & lanes.HALF
-        # tolerance <= half <= 2**14 - 1, so neither end of the interval leaves the lane's 15 bits.
-        tolerance: uint256 = (m >> narrowing) & tolerance_mask
-        low: uint256 = unsafe_sub(half, tolerance)
-        high_top: uint256 = unsafe_add(half, tolerance) | lanes.H
-        counts: uint256 = 0
-        for j: uint256 in range(count, bound=MAX_SEATS):
-            x: uint256 = reports[j].scores[w]
-            invalid |= x
-            counts = unsafe_add(
-                counts,
-                ((unsafe_sub(m_top, x) & lanes.H) >> 15) | ((unsafe_sub(x | lanes.H, m) & lanes.H) >> 7),
-            )
-            half_x: uint256 = (x >> 1) & lanes.HALF
-            agreeing[j] = unsafe_add(
-                agreeing[j],
-                (unsafe_sub(high_top, half_x) & unsafe_sub(half_x | lanes.H, low) & lanes.H) >> 15,
-            )
-        assert (
-            unsafe_sub(counts | lanes.BYTE_TOPS, need) & lanes.BYTE_TOPS == lanes.BYTE_TOPS
-        ), "consensus: not the median"
-        if used < 16 * w + 16:
-            beyond: uint256 = 0
-            if used > 16 * w:
-                beyond = used - 16 * w
-            assert m >> (16 * beyond) == 0, "consensus: score without provider"
-        invalid |= m
-        if fraud != 0:
-            m &= ~lanes._spread((fraud >> (16 * w)) & _MASK_16)
-        sums = unsafe_add(sums, unsafe_add(m & lanes.EVEN, (m >> 16) & lanes.EVEN))
-        self._bundles[key].scores[w] = m
-    # Checked last and once: what the loop made of such lanes is undone by the revert.
-    assert invalid & lanes.H == 0, "consensus: score exceeds 15 bits"
-
-    # 5. What each report was worth.
+    for q: uint256 in range(4):
+        m: uint256[4] = medians[q]
+        invalid |= m[0] | m[1] | m[2] | m[3]
+        le[q] = [m[0] | lanes.H, m[1] | lanes.H, m[2] | lanes.H, m[3] | lanes.H]
+        counts[q] = [start, start, start, start]
+        hi: uint256[4] = empty(uint256[4])
+        lo: uint256[4] = empty(uint256[4])
+        hi[0], lo[0] = lanes._agreement(m[0], d_mask, d_shift)
+        hi[1], lo[1] = lanes._agreement(m[1], d_mask, d_shift)
+        hi[2], lo[2] = lanes._agreement(m[2], d_mask, d_shift)
+        hi[3], lo[3] = lanes._agreement(m[3], d_mask, d_shift)
+        high[q] = hi
+        low[q] = lo
     deviations: uint256 = 0
     weighted: uint256 = 0
-    for j: uint256 in range(count, bound=MAX_SEATS):
-        deviating: uint256 = unsafe_sub(SHARD_LANES, lanes._sum_small(agreeing[j]))
-        deviations |= deviating << unsafe_mul(reports[j].seat, 9)
-        weighted = unsafe_add(
-            weighted, unsafe_mul(slots._units(words[j]), self._weight(used, deviating))
+    domain: bytes32 = self._domain()
+    reported: uint256 = 0
+    checkers: uint256 = 0
+    online_maps: DynArray[uint256, MAX_SEATS] = []
+    fraud_maps: DynArray[uint256, MAX_SEATS] = []  # those that are not 0
+    for report: Report in reports:
+        assert report.seat < k, "consensus: no such seat"
+        assert (reported >> report.seat) & 1 == 0, "consensus: seat reported twice"
+        reported |= 1 << report.seat
+        member: uint256 = draw._member(seed, shard, report.seat, checker_slots, k, offset)
+        checkers |= member << (report.seat << 4)
+        # The constructor made sure that there is a contract.
+        word: uint256 = staticcall IRegistry(registry).checker_word(
+            member, skip_contract_check=True
         )
+        wallet: address = slots._active_wallet(word, epoch)
+        assert wallet != empty(address), "consensus: seat is void"
 
-    # 6. Record it.
-    total: uint256 = lanes._sum_wide(sums)
-    self._bundles[key].online = online
-    self._bundles[key].fraud = fraud
-    self._bundles[key].checkers = checkers
-    self._bundles[key].meta = (
+        assert (
+            (report.scores[0][0] | report.scores[0][1] | report.scores[0][2] | report.scores[0][3])
+            | (report.scores[1][0] | report.scores[1][1] | report.scores[1][2] | report.scores[1][3])
+            | (report.scores[2][0] | report.scores[2][1] | report.scores[2][2] | report.scores[2][3])
+            | (report.scores[3][0] | report.scores[3][1] | report.scores[3][2] | report.scores[3][3])
+        ) & lanes.H == 0, "consensus: score exceeds 15 bits"
+        struct_hash: bytes32 = keccak256(
+            abi_encode(
+                REPORT_TYPEHASH,
+                epoch,
+                shard,
+                report.online,
+                report.fraud,
+                keccak256(abi_encode(report.scores)),
+                report.evidence,
+            )
+        )
+        s: uint256 = report.vs & _S_MASK
+        assert s <= HALF_ORDER, "consensus: high s"
+        # The wallet is not zero, so a failed recovery does not match it.
+        assert wallet == ecrecover(
+            keccak256(concat(0x1901, domain, struct_hash)),
+            unsafe_add(27, report.vs >> 255),
+            convert(report.r, uint256),
+            s,
+        ), "consensus: not signed by the seat"
+
+        counts[0][0] = unsafe_sub(unsafe_add(counts[0][0], (unsafe_sub(le[0][0], report.scores[0][0]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[0][0], report.scores[0][0]), lanes.ONES) & lanes.H) >> 7)
+        counts[0][1] = unsafe_sub(unsafe_add(counts[0][1], (unsafe_sub(le[0][1], report.scores[0][1]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[0][1], report.scores[0][1]), lanes.ONES) & lanes.H) >> 7)
+        counts[0][2] = unsafe_sub(unsafe_add(counts[0][2], (unsafe_sub(le[0][2], report.scores[0][2]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[0][2], report.scores[0][2]), lanes.ONES) & lanes.H) >> 7)
+        counts[0][3] = unsafe_sub(unsafe_add(counts[0][3], (unsafe_sub(le[0][3], report.scores[0][3]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[0][3], report.scores[0][3]), lanes.ONES) & lanes.H) >> 7)
+        counts[1][0] = unsafe_sub(unsafe_add(counts[1][0], (unsafe_sub(le[1][0], report.scores[1][0]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[1][0], report.scores[1][0]), lanes.ONES) & lanes.H) >> 7)
+        counts[1][1] = unsafe_sub(unsafe_add(counts[1][1], (unsafe_sub(le[1][1], report.scores[1][1]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[1][1], report.scores[1][1]), lanes.ONES) & lanes.H) >> 7)
+        counts[1][2] = unsafe_sub(unsafe_add(counts[1][2], (unsafe_sub(le[1][2], report.scores[1][2]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[1][2], report.scores[1][2]), lanes.ONES) & lanes.H) >> 7)
+        counts[1][3] = unsafe_sub(unsafe_add(counts[1][3], (unsafe_sub(le[1][3], report.scores[1][3]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[1][3], report.scores[1][3]), lanes.ONES) & lanes.H) >> 7)
+        counts[2][0] = unsafe_sub(unsafe_add(counts[2][0], (unsafe_sub(le[2][0], report.scores[2][0]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[2][0], report.scores[2][0]), lanes.ONES) & lanes.H) >> 7)
+        counts[2][1] = unsafe_sub(unsafe_add(counts[2][1], (unsafe_sub(le[2][1], report.scores[2][1]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[2][1], report.scores[2][1]), lanes.ONES) & lanes.H) >> 7)
+        counts[2][2] = unsafe_sub(unsafe_add(counts[2][2], (unsafe_sub(le[2][2], report.scores[2][2]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[2][2], report.scores[2][2]), lanes.ONES) & lanes.H) >> 7)
+        counts[2][3] = unsafe_sub(unsafe_add(counts[2][3], (unsafe_sub(le[2][3], report.scores[2][3]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[2][3], report.scores[2][3]), lanes.ONES) & lanes.H) >> 7)
+        counts[3][0] = unsafe_sub(unsafe_add(counts[3][0], (unsafe_sub(le[3][0], report.scores[3][0]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[3][0], report.scores[3][0]), lanes.ONES) & lanes.H) >> 7)
+        counts[3][1] = unsafe_sub(unsafe_add(counts[3][1], (unsafe_sub(le[3][1], report.scores[3][1]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[3][1], report.scores[3][1]), lanes.ONES) & lanes.H) >> 7)
+        counts[3][2] = unsafe_sub(unsafe_add(counts[3][2], (unsafe_sub(le[3][2], report.scores[3][2]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[3][2], report.scores[3][2]), lanes.ONES) & lanes.H) >> 7)
+        counts[3][3] = unsafe_sub(unsafe_add(counts[3][3], (unsafe_sub(le[3][3], report.scores[3][3]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[3][3], report.scores[3][3]), lanes.ONES) & lanes.H) >> 7)
+        agreed: uint256 = unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(((unsafe_sub(high[0][0], report.scores[0][0]) ^ unsafe_sub(low[0][0], report.scores[0][0])) & lanes.H) >> 15, ((unsafe_sub(high[0][1], report.scores[0][1]) ^ unsafe_sub(low[0][1], report.scores[0][1])) & lanes.H) >> 15), ((unsafe_sub(high[0][2], report.scores[0][2]) ^ unsafe_sub(low[0][2], report.scores[0][2])) & lanes.H) >> 15), ((unsafe_sub(high[0][3], report.scores[0][3]) ^ unsafe_sub(low[0][3], report.scores[0][3])) & lanes.H) >> 15), ((unsafe_sub(high[1][0], report.scores[1][0]) ^ unsafe_sub(low[1][0], report.scores[1][0])) & lanes.H) >> 15), ((unsafe_sub(high[1][1], report.scores[1][1]) ^ unsafe_sub(low[1][1], report.scores[1][1])) & lanes.H) >> 15), ((unsafe_sub(high[1][2], report.scores[1][2]) ^ unsafe_sub(low[1][2], report.scores[1][2])) & lanes.H) >> 15), ((unsafe_sub(high[1][3], report.scores[1][3]) ^ unsafe_sub(low[1][3], report.scores[1][3])) & lanes.H) >> 15), ((unsafe_sub(high[2][0], report.scores[2][0]) ^ unsafe_sub(low[2][0], report.scores[2][0])) & lanes.H) >> 15), ((unsafe_sub(high[2][1], report.scores[2][1]) ^ unsafe_sub(low[2][1], report.scores[2][1])) & lanes.H) >> 15), ((unsafe_sub(high[2][2], report.scores[2][2]) ^ unsafe_sub(low[2][2], report.scores[2][2])) & lanes.H) >> 15), ((unsafe_sub(high[2][3], report.scores[2][3]) ^ unsafe_sub(low[2][3], report.scores[2][3])) & lanes.H) >> 15), ((unsafe_sub(high[3][0], report.scores[3][0]) ^ unsafe_sub(low[3][0], report.scores[3][0])) & lanes.H) >> 15), ((unsafe_sub(high[3][1], report.scores[3][1]) ^ unsafe_sub(low[3][1], report.scores[3][1])) & lanes.H) >> 15), ((unsafe_sub(high[3][2], report.scores[3][2]) ^ unsafe_sub(low[3][2], report.scores[3][2])) & lanes.H) >> 15), ((unsafe_sub(high[3][3], report.scores[3][3]) ^ unsafe_sub(low[3][3], report.scores[3][3])) & lanes.H) >> 15)
+        deviating: uint256 = unsafe_sub(SHARD_LANES, unsafe_mul(agreed, lanes.ONES) >> 240)
+        deviations |= deviating << unsafe_mul(report.seat, 9)
+        weighted = unsafe_add(weighted, unsafe_mul(word >> 224, self._weight(used, deviating)))
+        online_maps.append(report.online)
+        if report.fraud != 0:
+            fraud_maps.append(report.fraud)
+
+    # 2. What the majority saw.
+    online: uint256 = lanes._majority(online_maps, count)
+    fraud: uint256 = 0
+    if unsafe_mul(2, len(fraud_maps)) > count:
+        fraud = lanes._majority(fraud_maps, count)
+
+    sums: uint256 = 0
+    for q: uint256 in range(4):
+        assert (
+            counts[q][0] & counts[q][1] & counts[q][2] & counts[q][3] & lanes.BYTE_TOPS
+        ) == lanes.BYTE_TOPS, "consensus: not the median"
+        m: uint256[4] = medians[q]
+
+        # What is stored: scores without fraud, and in the spare bits of word j the checker of seat j.
+        if fraud != 0:
+            for i: uint256 in range(4):
+                marked: uint256 = (fraud >> ((q << 6) + (i << 4))) & _MASK_16
+                m[i] &= ~unsafe_mul(lanes._spread(marked), lanes.LANE)
+        sums = unsafe_add(
+            sums,
+            unsafe_add(
+                unsafe_add(unsafe_add(m[0] & lanes.EVEN, (m[0] >> 16) & lanes.EVEN), unsafe_add(m[1] & lanes.EVEN, (m[1] >> 16) & lanes.EVEN)),
+                unsafe_add(unsafe_add(m[2] & lanes.EVEN, (m[2] >> 16) & lanes.EVEN), unsafe_add(m[3] & lanes.EVEN, (m[3] >> 16) & lanes.EVEN)),
+            ),
+        )
+        holders: uint256 = checkers >> (q << 6)
+        m[0] |= unsafe_mul(holders & _MASK_15, lanes.TOP_STEPS) & lanes.H
+        m[1] |= unsafe_mul((holders >> 16) & _MASK_15, lanes.TOP_STEPS) & lanes.H
+        m[2] |= unsafe_mul((holders >> 32) & _MASK_15, lanes.TOP_STEPS) & lanes.H
+        m[3] |= unsafe_mul((holders >> 48) & _MASK_15, lanes.TOP_STEPS) & lanes.H
+        self._bundles[key].scores[q] = m
+    # Checked once, at the end: what the loop made of such a lane is undone by the revert.
+    assert invalid & lanes.H == 0, "consensus: score exceeds 15 bits"
+
+    # 5. Record it.
+    meta: uint256 = (
         deviations
         | (reported << _REPORTED_SHIFT)
         | (used << _LANES_SHIFT)
         | (epoch << _EPOCH_SHIFT)
     )
+    if fraud != 0:
+        meta |= _HAS_FRAUD
+        self._bundles[key].fraud = fraud
+    self._bundles[key].meta = meta
+    self._bundles[key].online = online
+    total: uint256 = lanes._sum_wide(sums)
     self._add_totals(epoch, total, weighted)
     log BundleAccepted(
         epoch=epoch,
@@ -328,14 +364,13 @@ def submit(
 
 @external
 @view
-def committee(epoch: uint256, shard: uint256, checker_slots: uint256) -> DynArray[uint256, MAX_SEATS]:
+def committee(epoch: uint256, shard: uint256) -> DynArray[uint256, MAX_SEATS]:
     """
     @notice The checker index of each seat; a seat whose checker is not active in the epoch is void.
     @param epoch The current or the previous epoch.
     @param shard The shard to be judged.
-    @param checker_slots Number of checker slots allocated before the epoch (verified).
     """
-    n: uint256 = staticcall IRegistry(registry).checker_slots_at(epoch, checker_slots)
+    n: uint256 = (staticcall IRegistry(registry).slots_before(epoch))[1]
     members: DynArray[uint256, MAX_SEATS] = []
     if n > 0:
         seed: bytes32 = staticcall IBeacon(beacon).seed(epoch)
@@ -363,13 +398,19 @@ def bundle(epoch: uint256, shard: uint256) -> Bundle:
     """
     key: uint256 = self._key(epoch, shard)
     meta: uint256 = self._meta(epoch, key)
+    fraud: uint256 = 0
+    if meta & _HAS_FRAUD != 0:
+        fraud = self._bundles[key].fraud
+    checkers: uint256 = 0
+    for seat: uint256 in range(MAX_SEATS):
+        checkers |= self._seat_holder(key, seat) << (16 * seat)
     return Bundle(
         reported=(meta >> _REPORTED_SHIFT) & _MASK_16,
         deviations=meta & _DEVIATIONS_MASK,
         lanes=(meta >> _LANES_SHIFT) & _MASK_16,
         online=self._bundles[key].online,
-        fraud=self._bundles[key].fraud,
-        checkers=self._bundles[key].checkers,
+        fraud=fraud,
+        checkers=checkers,
     )
 
 
@@ -381,7 +422,10 @@ def scores(epoch: uint256, shard: uint256) -> uint256[16]:
     """
     key: uint256 = self._key(epoch, shard)
     self._meta(epoch, key)
-    return self._bundles[key].scores
+    words: uint256[16] = empty(uint256[16])
+    for w: uint256 in range(16):
+        words[w] = self._bundles[key].scores[w // 4][w % 4] & ~lanes.H
+    return words
 
 
 @external
@@ -405,7 +449,8 @@ def provider_share(epoch: uint256, provider_index: uint256) -> (uint256, uint256
     key: uint256 = self._key(epoch, provider_index // SHARD_LANES)
     if self._bundles[key].meta >> _EPOCH_SHIFT != epoch:
         return 0, 0
-    score: uint256 = (self._bundles[key].scores[lane // 16] >> (16 * (lane % 16))) & _MASK_16
+    word: uint256 = self._bundles[key].scores[lane // 64][lane // 16 % 4]
+    score: uint256 = (word >> (16 * (lane % 16))) & lanes.MAX_SCORE
     return score, self._totals_of(epoch)[0]
 
 
@@ -422,7 +467,7 @@ def checker_share(epoch: uint256, shard: uint256, seat: uint256) -> (uint256, ui
         return 0, 0, 0
     if (meta >> (_REPORTED_SHIFT + seat)) & 1 == 0:
         return 0, 0, 0
-    checker: uint256 = (self._bundles[key].checkers >> (16 * seat)) & _MASK_16
+    checker: uint256 = self._seat_holder(key, seat)
     deviating: uint256 = (meta >> (9 * seat)) & 511
     weight: uint256 = self._weight((meta >> _LANES_SHIFT) & _MASK_16, deviating)
     return checker, weight, self._totals_of(epoch)[1]
@@ -453,23 +498,6 @@ def closes_at(epoch: uint256) -> uint256:
     @notice Unix seconds from which on no bundle of the epoch is accepted.
     """
     return self._closes_at(epoch)
-
-
-@external
-@view
-def report_digest(
-    epoch: uint256,
-    shard: uint256,
-    online: uint256,
-    fraud: uint256,
-    scores_hash: bytes32,
-    evidence: bytes32,
-) -> bytes32:
-    """
-    @notice The EIP-712 digest that a checker's wallet signs.
-    @param scores_hash keccak256 of the sixteen score words, big-endian.
-    """
-    return self._digest(self._domain(), epoch, shard, online, fraud, scores_hash, evidence)
 
 
 @external
@@ -514,22 +542,43 @@ def _meta(epoch: uint256, key: uint256) -> uint256:
 
 
 @internal
+@view
+def _seat_holder(key: uint256, seat: uint256) -> uint256:
+    """
+    @notice The checker index stored for a seat that reported.
+    """
+    return lanes._gather_tops(self._bundles[key].scores[seat >> 2][seat & 3])
+
+
+@internal
+@pure
+def _check_unused(medians: uint256[4][4], used: uint256):
+    """
+    @notice Refuses a score where there is no provider.
+    """
+    for w: uint256 in range(16):
+        # Of the sixteen lanes of this word, how many have a provider.
+        mine: uint256 = max(used, 16 * w) - 16 * w
+        assert medians[w // 4][w % 4] >> (16 * mine) == 0, "consensus: score without provider"
+
+
+@internal
 @pure
 def _weight(used: uint256, deviating: uint256) -> uint256:
     """
     @notice What a report is worth. It falls from `used` to half of it as the error rate rises to one
             half, and is nothing beyond: worse than a coin earns nothing.
     """
-    if 2 * deviating > used:
+    if unsafe_mul(2, deviating) > used:
         return 0
-    return used - deviating
+    return unsafe_sub(used, deviating)
 
 
 @internal
 @view
 def _totals_of(epoch: uint256) -> (uint256, uint256):
     word: uint256 = self._totals[epoch % ring_epochs]
-    if word >> _TOTALS_EPOCH_SHIFT != epoch:
+    if word >> _EPOCH_SHIFT != epoch:
         return 0, 0
     return (
         word & _PROVIDER_TOTAL_MASK,
@@ -542,10 +591,11 @@ def _add_totals(epoch: uint256, score: uint256, weighted: uint256):
     """
     @notice Adds a bundle to its epoch's totals; the first one takes the word over from an old epoch.
     """
-    word: uint256 = self._totals[epoch % ring_epochs]
-    if word >> _TOTALS_EPOCH_SHIFT != epoch:
-        word = epoch << _TOTALS_EPOCH_SHIFT
-    self._totals[epoch % ring_epochs] = word + score + (weighted << _CHECKER_TOTAL_SHIFT)
+    place: uint256 = epoch % ring_epochs
+    word: uint256 = self._totals[place]
+    if word >> _EPOCH_SHIFT != epoch:
+        word = epoch << _EPOCH_SHIFT
+    self._totals[place] = word + score + (weighted << _CHECKER_TOTAL_SHIFT)
 
 
 @internal
@@ -565,31 +615,3 @@ def _domain() -> bytes32:
     if chain.id == _DOMAIN_CHAIN:
         return _DOMAIN
     return self._build_domain()
-
-
-@internal
-@pure
-def _digest(
-    domain: bytes32,
-    epoch: uint256,
-    shard: uint256,
-    online: uint256,
-    fraud: uint256,
-    scores_hash: bytes32,
-    evidence: bytes32,
-) -> bytes32:
-    struct_hash: bytes32 = keccak256(
-        abi_encode(REPORT_TYPEHASH, epoch, shard, online, fraud, scores_hash, evidence)
-    )
-    return keccak256(concat(x"1901", domain, struct_hash))
-
-
-@internal
-@pure
-def _recover(digest: bytes32, r: bytes32, vs: uint256) -> address:
-    """
-    @notice The signer of an EIP-2098 signature, or the zero address. Refuses high s.
-    """
-    s: uint256 = vs & _S_MASK
-    assert s <= HALF_ORDER, "consensus: high s"
-    return ecrecover(digest, unsafe_add(27, vs >> 255), convert(r, uint256), s)

@@ -13,7 +13,8 @@
 
         There is no owner. Stake leaves only to the wallet that registered the slot.
 @dev Indices are allocated in order, so "slots first allocated before epoch e" is a prefix of all slots
-     and everybody agrees on its length. A slot whose tenant left and withdrew is given to a newcomer
+     and everybody agrees on its length. For the current and the previous epoch both lengths follow from
+     one storage word (_census); for any epoch a claimed length can be verified in constant time. A slot whose tenant left and withdrew is given to a newcomer
      only `reuse_delay_epochs` after the exit; the delay is longer than Consensus' ring of scores, so
      whatever the old tenant may still claim is never mistaken for the newcomer's.
 """
@@ -45,9 +46,8 @@ event Withdrawn:
     wallet: indexed(address)
     amount: uint256
 
-# One slot as storage holds it.
-struct Tenancy:
-    word: uint256  # see slots.vy
+# What storage holds of a slot beside its word.
+struct Record:
     account: uint256  # bits 0..127 exact stake; bits 128..159 epoch of the slot's first allocation
     node_key: bytes32
     binding_r: bytes32
@@ -76,12 +76,21 @@ MAX_PAGE: constant(uint256) = 64
 # As many as one committee has seats at most.
 MAX_SEATS: constant(uint256) = 16
 
-# Consensus stores a seat's checker index in 16 bits; providers get the width of a shard number.
+# Consensus stores a seat's checker index in 16 bits. The census counts in 32 bits.
 MAX_CHECKERS: constant(uint256) = 2**16
-MAX_PROVIDERS: constant(uint256) = 2**32
+MAX_SLOTS: constant(uint256) = 2**32 - 1
 
 _STAKE_MASK: constant(uint256) = 2**128 - 1
-_COUNTER_MASK: constant(uint256) = 2**64 - 1
+_QUEUE_MASK: constant(uint256) = 2**128 - 1
+
+# Where the census keeps its numbers; see _census.
+_CENSUS_MASK: constant(uint256) = 2**32 - 1
+_KIND_BITS: constant(uint256) = 96
+_COUNTS_MASK: constant(uint256) = (2**32 - 1) | ((2**32 - 1) << 96)
+_BEFORE_A_SHIFT: constant(uint256) = 32
+_BEFORE_B_SHIFT: constant(uint256) = 64
+_A_SHIFT: constant(uint256) = 192
+_B_SHIFT: constant(uint256) = 224
 
 token: public(immutable(address))
 min_provider_stake: public(immutable(uint256))
@@ -92,12 +101,20 @@ epoch_seconds: public(immutable(uint256))
 unstake_delay_seconds: public(immutable(uint256))
 reuse_delay_epochs: public(immutable(uint256))
 
-_slots: HashMap[uint256, HashMap[uint256, Tenancy]]  # kind -> index -> slot
+# kind -> index -> word of the slot (slots.vy). Arrays rather than maps: a seat's word is found without a
+# hash, and the committee of every bundle is looked up here.
+_words: uint256[MAX_SLOTS][2]
+_records: HashMap[uint256, HashMap[uint256, Record]]  # kind -> index -> the rest of the slot
 _index_plus_one: HashMap[uint256, HashMap[address, uint256]]  # kind -> wallet -> index + 1, 0 if none
 
-# kind -> number of slots | head << 64 | tail << 128 of the queue of free slots: one word, one SSTORE.
-_counters: uint256[2]
-_free: HashMap[uint256, HashMap[uint256, uint256]]  # kind -> place in the queue -> index
+# Eight numbers of 32 bits. Let a be the latest epoch in which a slot of either kind was allocated and b
+# the one before it: for each kind, at bit 96 * kind, the number of slots now, before a, and before b;
+# then, from bit 192, a and b.
+_census: uint256
+
+# kind -> head | tail << 128 of its queue of slots to be reused; place in the queue -> index.
+_queues: uint256[2]
+_queued: HashMap[uint256, HashMap[uint256, uint256]]
 
 
 @deploy
@@ -235,7 +252,7 @@ def provider_count() -> uint256:
     """
     @notice Number of provider slots ever allocated; indices run below it.
     """
-    return self._counters[PROVIDER] & _COUNTER_MASK
+    return self._count(PROVIDER)
 
 
 @external
@@ -244,7 +261,7 @@ def checker_count() -> uint256:
     """
     @notice Number of checker slots ever allocated; indices run below it.
     """
-    return self._counters[CHECKER] & _COUNTER_MASK
+    return self._count(CHECKER)
 
 
 @external
@@ -252,7 +269,7 @@ def checker_count() -> uint256:
 def provider_slots_at(epoch: uint256, hint: uint256) -> uint256:
     """
     @notice Verifies in constant time how many provider slots were allocated before `epoch`.
-    @param epoch An epoch that has started.
+    @param epoch Any epoch that has started.
     @param hint The claimed number.
     @return uint256 The hint; reverts if it is wrong.
     """
@@ -265,12 +282,23 @@ def provider_slots_at(epoch: uint256, hint: uint256) -> uint256:
 def checker_slots_at(epoch: uint256, hint: uint256) -> uint256:
     """
     @notice Verifies in constant time how many checker slots were allocated before `epoch`.
-    @param epoch An epoch that has started.
+    @param epoch Any epoch that has started.
     @param hint The claimed number.
     @return uint256 The hint; reverts if it is wrong.
     """
     self._check_prefix(CHECKER, epoch, hint)
     return hint
+
+
+@external
+@view
+def slots_before(epoch: uint256) -> (uint256, uint256):
+    """
+    @notice How many provider slots and how many checker slots were allocated before `epoch`.
+    @param epoch The current or the previous epoch; reverts for any other.
+    @return (uint256, uint256) Provider slots, checker slots.
+    """
+    return self._slots_before(epoch)
 
 
 @external
@@ -301,7 +329,7 @@ def provider(index: uint256) -> Slot:
     """
     @notice One provider slot. Reverts if the index was never allocated.
     """
-    assert index < self._counters[PROVIDER] & _COUNTER_MASK, "registry: no such slot"
+    assert index < self._count(PROVIDER), "registry: no such slot"
     return self._slot(PROVIDER, index)
 
 
@@ -311,7 +339,7 @@ def checker(index: uint256) -> Slot:
     """
     @notice One checker slot. Reverts if the index was never allocated.
     """
-    assert index < self._counters[CHECKER] & _COUNTER_MASK, "registry: no such slot"
+    assert index < self._count(CHECKER), "registry: no such slot"
     return self._slot(CHECKER, index)
 
 
@@ -341,7 +369,7 @@ def provider_word(index: uint256) -> uint256:
     """
     @notice The packed word (see slots.vy) of a provider slot; 0 if the index was never allocated.
     """
-    return self._slots[PROVIDER][index].word
+    return self._words[PROVIDER][index]
 
 
 @external
@@ -350,7 +378,7 @@ def checker_word(index: uint256) -> uint256:
     """
     @notice The packed word (see slots.vy) of a checker slot; 0 if the index was never allocated.
     """
-    return self._slots[CHECKER][index].word
+    return self._words[CHECKER][index]
 
 
 @external
@@ -362,19 +390,22 @@ def seat_words(
     indices: DynArray[uint256, MAX_SEATS],
 ) -> DynArray[uint256, MAX_SEATS]:
     """
-    @notice Everything Consensus needs of the Registry, in one call: verifies both prefixes and returns
-            the packed words of the named checkers.
-    @param epoch An epoch that has started.
+    @notice Everything Consensus needs of the Registry, in one call: verifies both counts of slots and
+            returns the packed words of the named checkers.
+    @param epoch The current or the previous epoch.
     @param checker_slots Claimed number of checker slots allocated before `epoch`.
     @param provider_slots Claimed number of provider slots allocated before `epoch`.
     @param indices Checker indices.
     @return DynArray Their words in the same order.
     """
-    self._check_prefix(CHECKER, epoch, checker_slots)
-    self._check_prefix(PROVIDER, epoch, provider_slots)
+    providers_before: uint256 = 0
+    checkers_before: uint256 = 0
+    providers_before, checkers_before = self._slots_before(epoch)
+    assert provider_slots == providers_before, "registry: wrong count of provider slots"
+    assert checker_slots == checkers_before, "registry: wrong count of checker slots"
     words: DynArray[uint256, MAX_SEATS] = []
     for index: uint256 in indices:
-        words.append(self._slots[CHECKER][index].word)
+        words.append(self._words[CHECKER][index])
     return words
 
 
@@ -387,16 +418,40 @@ def _current_epoch() -> uint256:
 
 @internal
 @view
+def _count(kind: uint256) -> uint256:
+    return (self._census >> (_KIND_BITS * kind)) & _CENSUS_MASK
+
+
+@internal
+@view
+def _slots_before(epoch: uint256) -> (uint256, uint256):
+    # A later registration could still lengthen the prefix of an epoch that has not started; one of an
+    # older epoch may have been forgotten.
+    current: uint256 = self._current_epoch()
+    assert epoch <= current and current <= epoch + 1, "registry: epoch is not current or previous"
+    census: uint256 = self._census
+    if epoch <= (census >> _A_SHIFT) & _CENSUS_MASK:
+        # Between b and a nothing was allocated, so every epoch after b sees what was there before a.
+        # b < a <= current, so epoch is not before b.
+        if epoch > census >> _B_SHIFT:
+            census = census >> _BEFORE_A_SHIFT
+        else:
+            census = census >> _BEFORE_B_SHIFT
+    return census & _CENSUS_MASK, (census >> _KIND_BITS) & _CENSUS_MASK
+
+
+@internal
+@view
 def _check_prefix(kind: uint256, epoch: uint256, hint: uint256):
     # A later registration could still lengthen the prefix of an epoch that has not started.
     assert epoch <= self._current_epoch(), "registry: epoch has not started"
-    count: uint256 = self._counters[kind] & _COUNTER_MASK
+    count: uint256 = self._count(kind)
     assert hint <= count, "registry: hint exceeds slots"
     if hint > 0:
-        last: uint256 = self._slots[kind][unsafe_sub(hint, 1)].account >> 128
+        last: uint256 = self._records[kind][unsafe_sub(hint, 1)].account >> 128
         assert last < epoch, "registry: hint is too large"
     if hint < count:
-        next: uint256 = self._slots[kind][hint].account >> 128
+        next: uint256 = self._records[kind][hint].account >> 128
         assert next >= epoch, "registry: hint is too small"
 
 
@@ -412,17 +467,18 @@ def _index_of(kind: uint256, wallet: address) -> (bool, uint256):
 @internal
 @view
 def _slot(kind: uint256, index: uint256) -> Slot:
-    stored: Tenancy = self._slots[kind][index]
+    word: uint256 = self._words[kind][index]
+    stored: Record = self._records[kind][index]
     return Slot(
         index=index,
-        wallet=slots._wallet(stored.word),
+        wallet=slots._wallet(word),
         node_key=stored.node_key,
         binding_r=stored.binding_r,
         binding_s=stored.binding_s,
         created_epoch=stored.account >> 128,
-        joined_epoch=slots._joined_epoch(stored.word),
-        exit_epoch=slots._exit_epoch(stored.word),
-        stake_units=slots._units(stored.word),
+        joined_epoch=slots._joined_epoch(word),
+        exit_epoch=slots._exit_epoch(word),
+        stake_units=slots._units(word),
         stake=stored.account & _STAKE_MASK,
     )
 
@@ -431,7 +487,7 @@ def _slot(kind: uint256, index: uint256) -> Slot:
 @view
 def _page(kind: uint256, start: uint256, count: uint256) -> DynArray[Slot, MAX_PAGE]:
     page: DynArray[Slot, MAX_PAGE] = []
-    allocated: uint256 = self._counters[kind] & _COUNTER_MASK
+    allocated: uint256 = self._count(kind)
     if start < allocated:
         length: uint256 = min(min(count, MAX_PAGE), allocated - start)
         for i: uint256 in range(length, bound=MAX_PAGE):
@@ -445,19 +501,32 @@ def _allocate(kind: uint256, epoch: uint256) -> (uint256, uint256):
     @notice Takes the oldest free slot if its delay is over, else a new one.
     @return (index, epoch of the slot's first allocation)
     """
-    counters: uint256 = self._counters[kind]
-    count: uint256 = counters & _COUNTER_MASK
-    head: uint256 = (counters >> 64) & _COUNTER_MASK
-    if head < counters >> 128:
-        free: uint256 = self._free[kind][head]
-        if slots._exit_epoch(self._slots[kind][free].word) + reuse_delay_epochs <= epoch:
-            self._counters[kind] = counters + (1 << 64)
-            return free, self._slots[kind][free].account >> 128
-    limit: uint256 = MAX_PROVIDERS
+    queue: uint256 = self._queues[kind]
+    head: uint256 = queue & _QUEUE_MASK
+    if head < queue >> 128:
+        free: uint256 = self._queued[kind][head]
+        if slots._exit_epoch(self._words[kind][free]) + reuse_delay_epochs <= epoch:
+            self._queues[kind] = queue + 1
+            return free, self._records[kind][free].account >> 128
+
+    census: uint256 = self._census
+    a: uint256 = (census >> _A_SHIFT) & _CENSUS_MASK
+    if epoch > a:
+        counts: uint256 = census & _COUNTS_MASK
+        befores: uint256 = (census >> _BEFORE_A_SHIFT) & _COUNTS_MASK
+        census = (
+            counts
+            | (counts << _BEFORE_A_SHIFT)
+            | (befores << _BEFORE_B_SHIFT)
+            | (epoch << _A_SHIFT)
+            | (a << _B_SHIFT)
+        )
+    count: uint256 = (census >> (_KIND_BITS * kind)) & _CENSUS_MASK
+    limit: uint256 = MAX_SLOTS
     if kind == CHECKER:
         limit = MAX_CHECKERS
     assert count < limit, "registry: no slot is free"
-    self._counters[kind] = counters + 1
+    self._census = census + (1 << (_KIND_BITS * kind))
     return count, epoch
 
 
@@ -486,8 +555,8 @@ def _register(
     index: uint256 = 0
     created_epoch: uint256 = 0
     index, created_epoch = self._allocate(kind, epoch)
-    self._slots[kind][index] = Tenancy(
-        word=slots._pack(msg.sender, epoch + 1, units),
+    self._words[kind][index] = slots._pack(msg.sender, epoch + 1, units)
+    self._records[kind][index] = Record(
         account=received | (created_epoch << 128),
         node_key=node_key,
         binding_r=binding_r,
@@ -510,19 +579,19 @@ def _leave(kind: uint256) -> uint256:
     index_plus_one: uint256 = self._index_plus_one[kind][msg.sender]
     assert index_plus_one > 0, "registry: wallet holds no slot"
     index: uint256 = index_plus_one - 1
-    word: uint256 = self._slots[kind][index].word
+    word: uint256 = self._words[kind][index]
     assert slots._exit_epoch(word) == slots.NO_EXIT, "registry: already left"
     exit_epoch: uint256 = self._current_epoch() + 1
-    self._slots[kind][index].word = slots._with_exit(word, exit_epoch)
+    self._words[kind][index] = slots._with_exit(word, exit_epoch)
     log Left(kind=kind, index=index, wallet=msg.sender, exit_epoch=exit_epoch)
     return exit_epoch
 
 
 @internal
 def _withdraw(kind: uint256, index: uint256) -> uint256:
-    word: uint256 = self._slots[kind][index].word
+    word: uint256 = self._words[kind][index]
     exit_epoch: uint256 = slots._exit_epoch(word)
-    account: uint256 = self._slots[kind][index].account
+    account: uint256 = self._records[kind][index].account
     amount: uint256 = account & _STAKE_MASK
     assert amount > 0, "registry: nothing to withdraw"
     assert exit_epoch != slots.NO_EXIT, "registry: has not left"
@@ -531,11 +600,11 @@ def _withdraw(kind: uint256, index: uint256) -> uint256:
 
     # The word stays: Rewards pays what the old tenant earned until the slot is reused.
     wallet: address = slots._wallet(word)
-    self._slots[kind][index].account = account - amount
+    self._records[kind][index].account = account - amount
     self._index_plus_one[kind][wallet] = 0
-    counters: uint256 = self._counters[kind]
-    self._free[kind][counters >> 128] = index
-    self._counters[kind] = counters + (1 << 128)
+    queue: uint256 = self._queues[kind]
+    self._queued[kind][queue >> 128] = index
+    self._queues[kind] = queue + (1 << 128)
 
     assert extcall IERC20(token).transfer(
         wallet, amount, default_return_value=True

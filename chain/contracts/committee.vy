@@ -48,6 +48,6 @@ def _member(
     @dev The caller guarantees seat < k <= n < 2**32, so nothing here overflows and hi > lo.
     """
     lo: uint256 = unsafe_div(unsafe_mul(seat, n), k)
-    hi: uint256 = unsafe_div(unsafe_mul(unsafe_add(seat, 1), n), k)
-    position: uint256 = unsafe_add(lo, self._draw(seed, shard, seat) % unsafe_sub(hi, lo))
-    return unsafe_add(offset, position) % n
+    hi: uint256 = unsafe_div(unsafe_add(unsafe_mul(seat, n), n), k)
+    hash: uint256 = convert(keccak256(abi_encode(seed, (shard << 16) | seat)), uint256)
+    return unsafe_add(unsafe_add(offset, lo), hash % unsafe_sub(hi, lo)) % n

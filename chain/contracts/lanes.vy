@@ -4,44 +4,41 @@
 @title Sixteen scores to a word
 @license Apache-2.0
 @notice A score has 15 bits and sits in a 16-bit lane; lane l of a vector of 256 is in word l // 16 at
-        bits 16 * (l % 16) and up. The spare top bit of each lane (H) lets one instruction work on all
-        sixteen: with x and m free of H, ((x | H) - m) & H has a lane's H set exactly where x >= m,
-        because no lane can borrow from the next.
+        bits 16 * (l % 16) and up. The spare top bit of each lane (H) lets one subtraction compare all
+        sixteen: with m and x free of H, bit 15 of a lane of (m | H) - x is set exactly where x <= m, and
+        no lane borrows from the next because (m | H) is at least 2**15 > x in every lane. Likewise, bit
+        15 of a lane of (m | H) - ONES - x is set exactly where x < m: 2**15 + m - 1 - x is not negative.
         A bitmap holds lane l of the vector at bit l.
 """
 
-# The largest score.
+# The largest score, and all bits of a lane.
 MAX_SCORE: constant(uint256) = 32_767
+LANE: constant(uint256) = 65_535
 
-# One in every lane: the whole word over one lane of it. Multiplying by it adds all lanes up in the top one.
-ONES: constant(uint256) = max_value(uint256) // 65_535
+# One in every lane. Multiplying by it adds all lanes up in the top one.
+ONES: constant(uint256) = max_value(uint256) // LANE
 
-# The top bit of every lane: what a score must not use.
-H: constant(uint256) = ONES * 32_768
+# The top bit of every lane, which a score must not use.
+H: constant(uint256) = ONES * 2**15
 
-# The top bit of every byte: the same trick as H for two eight-bit counts in a lane.
+# The top bit of every byte.
 BYTE_TOPS: constant(uint256) = max_value(uint256) // 255 * 128
 
-# What is left of a lane after halving a 15-bit score: keeps the neighbour's lowest bit out.
-HALF: constant(uint256) = ONES * 16_383
+# H - ONES, which takes a score m to m | H less one.
+BELOW_H: constant(uint256) = ONES * MAX_SCORE
+
+# All bits of a score but the lowest.
+_EVEN_SCORES: constant(uint256) = ONES * 32_766
 
 # Every second lane, and one in every second lane: sums of scores need more than 16 bits.
 EVEN_ONES: constant(uint256) = max_value(uint256) // (2**32 - 1)
-EVEN: constant(uint256) = EVEN_ONES * 65_535
+EVEN: constant(uint256) = EVEN_ONES * LANE
 
-# Groups of 8 bits every 128, of 4 every 64, of 2 every 32: the stages of _spread.
-_GROUPS_8: constant(uint256) = max_value(uint256) // (2**128 - 1) * 255
-_GROUPS_4: constant(uint256) = max_value(uint256) // (2**64 - 1) * 15
-_GROUPS_2: constant(uint256) = EVEN_ONES * 3
-
-
-@internal
-@pure
-def _sum_small(word: uint256) -> uint256:
-    """
-    @notice Sum of the sixteen lanes. The caller guarantees that it is below 2**16.
-    """
-    return unsafe_mul(word, ONES) >> 240
+# A bit at each of the sixteen multiples of 15 from 0 to 225, and the same from 15 to 240. Multiplying 15
+# bits by the latter puts bit t at t + 15 * i for i from 1 to 16, no two in one place; of these, `& H` keeps
+# bit i at the top of lane i.
+_STEPS: constant(uint256) = (2**240 - 1) // MAX_SCORE
+TOP_STEPS: constant(uint256) = _STEPS * 2**15
 
 
 @internal
@@ -57,42 +54,69 @@ def _sum_wide(word: uint256) -> uint256:
 @pure
 def _spread(bits: uint256) -> uint256:
     """
-    @notice A word with 0xFFFF in lane i wherever bit i of the 16 `bits` is set.
-    @dev Each step moves the upper half of every group of bits to its place, halving the groups.
+    @notice A word with bit i of the 16 `bits` in the lowest bit of lane i.
+    @dev The product puts bit t of the lower fifteen at t + 15 * i for every i, no two in one place. Lane i
+         keeps what is at 16 * i, which is bit i. Bit 15 is put in its lane by hand.
     """
-    x: uint256 = bits
-    x = (x | (x << 120)) & _GROUPS_8
-    x = (x | (x << 60)) & _GROUPS_4
-    x = (x | (x << 30)) & _GROUPS_2
-    x = (x | (x << 15)) & ONES
-    return unsafe_mul(x, 65535)
+    return (unsafe_mul(bits & MAX_SCORE, _STEPS) & ONES) | ((bits >> 15) << 240)
 
 
 @internal
 @pure
-def _majority(bitmaps: DynArray[uint256, 16]) -> uint256:
+def _gather_tops(word: uint256) -> uint256:
     """
-    @notice The bits set in more than half of the bitmaps.
-    @dev Counts all 256 bits at once: bit i of the planes p3 p2 p1 p0 is the binary count of bit i.
-         The counts start at 16 - (threshold), so a bit has its majority exactly when its count carries
-         out of p3; it starts at 7 or more and grows by at most 16, so it carries out at most once.
+    @notice The reverse of _spread for the top bits of the lanes: bit i is the top bit of lane i.
+    @dev The product puts lane i's bit at 16 * i + 240 - 15 * j for every j from 0 to 15, no two in one
+         place. Bit 240 + i of it is that of j = i and of no other lane.
     """
-    start: uint256 = 15 - unsafe_div(len(bitmaps), 2)
+    return unsafe_mul((word >> 15) & ONES, TOP_STEPS) >> 240
+
+
+@internal
+@pure
+def _agreement(m: uint256, d_mask: uint256, d_shift: uint256) -> (uint256, uint256):
+    """
+    @notice What to subtract scores from to see whether they agree with the medians `m`: bit 15 of a lane
+            of the first minus x is set where x is not too high, of the second where x is too low.
+    @dev x agrees when x // 2 lies in m // 2 - t .. m // 2 + t with t = m >> (d_shift + 1), that is when
+         e - d <= x <= e + d + 1 with e = m & ~1 and d = 2 * t <= e. An upper end beyond 15 bits allows
+         every score; it is replaced by 2**15 - 1, which does the same.
+    @param m Medians, at most 15 bits each.
+    @param d_mask What is left of a lane after shifting a 15-bit score right by `d_shift`, without bit 0.
+    @param d_shift At least 1.
+    """
+    e: uint256 = m & _EVEN_SCORES
+    d: uint256 = (m >> d_shift) & d_mask
+    upper: uint256 = unsafe_add(e, d) | ONES
+    beyond: uint256 = upper & H
+    return (
+        upper | H | unsafe_sub(beyond, beyond >> 15),
+        unsafe_add(unsafe_sub(e, d), BELOW_H),
+    )
+
+
+@internal
+@pure
+def _majority(bitmaps: DynArray[uint256, 16], count: uint256) -> uint256:
+    """
+    @notice The bits set in more than half of `count` bitmaps; those that are not given are 0.
+    @dev Counts all 256 bits at once: bit i of the planes p3 p2 p1 p0 is the binary count of bit i. The
+         counts start so high that a bit reaches its majority, count // 2 + 1, exactly when it carries
+         out of p3; they start at 15 or less and grow by at most 16, so that happens at most once.
+    """
+    start: uint256 = 15 - unsafe_div(count, 2)
     p0: uint256 = unsafe_sub(0, start & 1)
     p1: uint256 = unsafe_sub(0, (start >> 1) & 1)
     p2: uint256 = unsafe_sub(0, (start >> 2) & 1)
     p3: uint256 = unsafe_sub(0, (start >> 3) & 1)
     carried: uint256 = 0
     for bitmap: uint256 in bitmaps:
-        if bitmap != 0:
-            carry: uint256 = bitmap
-            next: uint256 = p0 & carry
-            p0 ^= carry
-            carry = p1 & next
-            p1 ^= next
-            next = p2 & carry
-            p2 ^= carry
-            carry = p3 & next
-            p3 ^= next
-            carried |= carry
+        c0: uint256 = p0 & bitmap
+        c1: uint256 = p1 & c0
+        c2: uint256 = p2 & c1
+        carried |= p3 & c2
+        p0 ^= bitmap
+        p1 ^= c0
+        p2 ^= c1
+        p3 ^= c2
     return carried

@@ -55,7 +55,7 @@ def _wallet(word: uint256) -> address:
     """
     @notice The tenant's wallet; the zero address for an empty slot.
     """
-    return convert(convert(word & _WALLET_MASK, uint160), address)
+    return convert(word & _WALLET_MASK, address)
 
 
 @internal
@@ -92,3 +92,14 @@ def _is_active(word: uint256, epoch: uint256) -> bool:
     @notice Whether the tenant takes part in `epoch`. False for an empty slot, whose exit epoch is 0.
     """
     return ((word >> 160) & _FIELD_MASK) <= epoch and epoch < ((word >> 192) & _FIELD_MASK)
+
+
+@internal
+@pure
+def _active_wallet(word: uint256, epoch: uint256) -> address:
+    """
+    @notice The tenant's wallet if it takes part in `epoch`, else the zero address.
+    """
+    if ((word >> 160) & _FIELD_MASK) <= epoch and epoch < ((word >> 192) & _FIELD_MASK):
+        return convert(word & _WALLET_MASK, address)
+    return empty(address)

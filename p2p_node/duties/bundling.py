@@ -61,8 +61,6 @@ async def _submit(node: Node, view: EpochView, shard: Shard) -> bool:
     call = node.calls.submit(
         epoch=view.epoch,
         shard=shard,
-        checker_slots=view.checker_slots,
-        provider_slots=view.provider_slots,
         medians=agreement.medians,
         reports=reports,
     )

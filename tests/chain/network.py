@@ -144,8 +144,6 @@ class Network:
         return self.calls.submit(
             epoch,
             shard,
-            count_slots_before(await self.client.checkers(), epoch),
-            count_slots_before(await self.client.providers(), epoch),
             agreement.medians,
             reports,
         )
