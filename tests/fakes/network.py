@@ -2,7 +2,8 @@
 
 Every node of a hub is connected to every other, without delay, until the test cuts them apart.
 Gossip floods, judged at every node; requests are served by tasks of the node that serves them.
-`tests/p2p_node/net/test_contract.py` holds this and the real network to the same rules.
+`test_gossip_contract.py` and `test_stream_contract.py` in tests/p2p_node/net hold this and the real
+network to the same rules.
 """
 
 import logging

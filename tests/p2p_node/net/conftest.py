@@ -1,10 +1,11 @@
 """Nodes on loopback, ready to use."""
 
 import warnings
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
 
 with warnings.catch_warnings():
@@ -13,6 +14,7 @@ with warnings.catch_warnings():
     import libp2p  # noqa: F401
 
 from p2p_node.net import Network, NetworkLimits, NetworkSettings, NetworkTimes, open_network
+from tests.fakes.network import FakeHub
 
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 
@@ -58,6 +60,25 @@ async def open_nodes(count: int, **changes: Any) -> AsyncIterator[list[Network]]
             for node in nodes:
                 await node.wait_for_peers(count - 1)
         yield nodes
+
+
+@asynccontextmanager
+async def _open_fakes(count: int, **changes: Any) -> AsyncIterator[list[Network]]:
+    hub = FakeHub()
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(hub.open_network(settings(number, **changes)))
+            for number in range(1, count + 1)
+        ]
+
+
+World = Callable[..., AbstractAsyncContextManager[list[Network]]]
+
+
+@pytest.fixture(params=[open_nodes, _open_fakes], ids=["libp2p", "fake"])
+def world(request: pytest.FixtureRequest) -> World:
+    """Opens so many nodes that are connected with each other: real ones, then fake ones."""
+    return request.param
 
 
 async def until(condition: Any, within: float = 10.0) -> None:
