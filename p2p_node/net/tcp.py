@@ -210,7 +210,11 @@ def _own(stream: trio.SocketStream, *, initiator: bool) -> TcpConnection:
 
 async def dial(endpoint: Endpoint) -> TcpConnection:
     """Connect to `endpoint`. Raises OSError."""
-    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    try:
+        stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    except ValueError as error:
+        # A host name that a peer made up may be none: too long a label, a zero byte, bad IDNA.
+        raise OSError(f"{endpoint.host!r} is not a host name: {error}") from error
     return _own(stream, initiator=True)
 
 

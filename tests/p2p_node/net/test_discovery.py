@@ -14,6 +14,7 @@ import trio
 
 from p2p_node.net import (
     ACCEPT,
+    DeadlineError,
     Network,
     PeerUnreachableError,
     RequestStream,
@@ -133,6 +134,26 @@ async def test_a_peer_is_dialled_at_the_addresses_it_announced() -> None:
             dead = f"/ip4/127.0.0.1/tcp/{free_port()}"
             alice.learn_addresses(bob.node_key, [dead, *bob.addresses])
             assert await ask(alice, bob.node_key) == b"hello"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/dns4/a..b/tcp/1",
+        "/dns4/" + "a" * 70 + ".example/tcp/1",
+        "/dns4/no-such-host.invalid/tcp/1",
+        "/dns4/xn--a/tcp/1",
+        "/ip4/127.0.0.1/tcp/0",
+        "/ip4/255.255.255.255/tcp/1",
+        "/ip4/0.0.0.0/tcp/1",
+        "/ip6/::/tcp/1",
+    ],
+)
+async def test_an_address_that_leads_nowhere_does_no_harm(address: str) -> None:
+    async with open_network(settings(1)) as alice:
+        alice.learn_addresses(NodeKey(bytes(32)), [address])
+        with trio.fail_after(10), pytest.raises((PeerUnreachableError, DeadlineError)):
+            await ask(alice, NodeKey(bytes(32)))
 
 
 async def test_addresses_that_name_another_peer_are_refused() -> None:
