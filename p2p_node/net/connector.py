@@ -59,7 +59,6 @@ class Connector:
         self._is_needed = is_needed
         self._random = random
         self._bootstrap = _parse_bootstrap(settings.bootstrap, own_key)
-        self._nursery: trio.Nursery | None = None
         self._left: dict[NodeKey, trio.Event] = {}
         self._reconnecting: set[NodeKey] = set()
         self._news = trio.Event()
@@ -68,7 +67,6 @@ class Connector:
     async def run(self) -> None:
         """Keep connected until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
             for peer, endpoints in self._bootstrap.items():
                 nursery.start_soon(self._hold, peer, endpoints)
             nursery.start_soon(self._discover)
@@ -107,9 +105,9 @@ class Connector:
         self._kademlia.remove(peer)
         self._news.set()
         known = peer in self._bootstrap or peer in self._reconnecting
-        if self._nursery is not None and not known and len(self._reconnecting) < _MAX_RECONNECTING:
+        if not known and len(self._reconnecting) < _MAX_RECONNECTING:
             self._reconnecting.add(peer)
-            self._nursery.start_soon(self._reconnect, peer)
+            self._switch.start("connector", self._reconnect, peer)
 
     async def _reconnect(self, peer: NodeKey) -> None:
         pause = self._settings.times.retry_first
@@ -142,12 +140,15 @@ class Connector:
                 pause = _AFTER_NEWS
                 await trio.sleep(self._jittered(_FIRST_SEARCH))
             if self._switch.peers() and not self._enough():
-                await self._kademlia.find(self._own_key)
-                await self._dial_candidates()
-                if not self._enough():
-                    await self._kademlia.search(secrets.token_bytes(32))
-                    await self._dial_candidates()
+                await self._switch.guard("connector", self._search)
             self._give_up_surplus()
+
+    async def _search(self) -> None:
+        await self._kademlia.find(self._own_key)
+        await self._dial_candidates()
+        if not self._enough():
+            await self._kademlia.search(secrets.token_bytes(32))
+            await self._dial_candidates()
 
     async def _dial_candidates(self) -> None:
         connected = self._switch.peers()

@@ -74,7 +74,6 @@ class Gossip:
         self._random = random
         self._talks: dict[NodeKey, _Talk] = {}
         self._judges: dict[str, tuple[Judge, MessageQueue]] = {}
-        self._nursery: trio.Nursery | None = None
         self._changed: Callable[[], None] = lambda: None
         self.mesh = Mesh(settings.limits, settings.times, random)
         switch.watch(self._joined, self._left)
@@ -85,16 +84,13 @@ class Gossip:
         """Have `changed` called when a peer can be sent gossip or follows another topic."""
         self._changed = changed
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Take part until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            # A random start spreads the heartbeats of nodes that were started together.
-            await trio.sleep(self._settings.times.heartbeat * self._random.random())
-            while True:
-                self._send_controls(self.mesh.heartbeat(trio.current_time()))
-                await trio.sleep(self._settings.times.heartbeat)
+    async def run(self) -> None:
+        """Keep the meshes in order until cancelled."""
+        # A random start spreads the heartbeats of nodes that were started together.
+        await trio.sleep(self._settings.times.heartbeat * self._random.random())
+        while True:
+            self._send_controls(self.mesh.heartbeat(trio.current_time()))
+            await trio.sleep(self._settings.times.heartbeat)
 
     # Our own side.
 
@@ -143,11 +139,11 @@ class Gossip:
     def _joined(self, connection: Connection) -> None:
         peer = connection.peer
         self.mesh.add_peer(peer, outbound=connection.outbound)
-        if peer not in self._talks and self._nursery is not None:
+        if peer not in self._talks:
             limits = self._settings.limits
             bucket = TokenBucket(limits.gossip_rate, limits.gossip_burst, trio.current_time())
             talk = self._talks[peer] = _Talk(peer, bucket)
-            self._nursery.start_soon(self._keep_talking, talk)
+            self._switch.start("gossip", self._keep_talking, talk)
 
     def _left(self, peer: NodeKey) -> None:
         self.mesh.remove_peer(peer)
@@ -239,11 +235,11 @@ class Gossip:
             stream.reset()
             return
         rest = talk.bucket.take(count, trio.current_time()) if count else 0.0
-        if rest > _SHORTEST_REST and self._nursery is not None and not stream.failed:
+        if rest > _SHORTEST_REST and not stream.failed:
             # Too fast: let it wait behind its window, which TCP then passes on to the peer.
             self._counters.refuse("gossip", "peer slowed down")
             stream.set_sink(None)
-            self._nursery.start_soon(self._resume, talk, stream, rest)
+            self._switch.start("gossip", self._resume, talk, stream, rest)
 
     async def _resume(self, talk: _Talk, stream: MuxStream, rest: float) -> None:
         await trio.sleep(rest)

@@ -77,7 +77,6 @@ class Libp2pNetwork:
             self._gossip.mesh.in_any_mesh,
             random,
         )
-        self._nursery: trio.Nursery | None = None
         self._closed = False
         self._change = trio.lowlevel.ParkingLot()
         self._switch.watch(self._joined, self._left)
@@ -94,8 +93,7 @@ class Libp2pNetwork:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part until cancelled. Call `bind` before."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            await nursery.start(self._gossip.run)
+            nursery.start_soon(self._gossip.run)
             await nursery.start(self._switch.run)
             nursery.start_soon(self._connector.run)
             task_status.started()
@@ -192,16 +190,15 @@ class Libp2pNetwork:
         return [one for bound in self._switch.bound for one in reachable_endpoints(bound)]
 
     def _joined(self, connection: Connection) -> None:
-        if self._nursery is not None:
-            self._nursery.start_soon(self._identifier.ask, connection)
+        self._switch.start("identify", self._identifier.ask, connection)
         self._changed()
 
     def _left(self, peer: NodeKey) -> None:
         self._changed()
 
     def _identified(self, peer: NodeKey, protocols: frozenset[str]) -> None:
-        if self._nursery is not None and self._kademlia.protocol in protocols:
-            self._nursery.start_soon(self._kademlia.add, peer)
+        if self._kademlia.protocol in protocols:
+            self._switch.start("kad", self._kademlia.add, peer)
 
     def _changed(self) -> None:
         self._change.unpark_all()

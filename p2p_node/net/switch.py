@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -18,7 +19,7 @@ from p2p_node.net.addresses import AddressBook, Endpoint
 from p2p_node.net.blame import Blame, TokenBucket
 from p2p_node.net.connection import Connection, Upgrader
 from p2p_node.net.counters import Counters
-from p2p_node.net.errors import DeadlineError, NetworkClosedError, PeerUnreachableError
+from p2p_node.net.errors import DeadlineError, PeerUnreachableError
 from p2p_node.net.mux_stream import MuxStream
 from p2p_node.net.negotiate import answer, select
 from p2p_node.net.settings import NetworkSettings
@@ -182,7 +183,7 @@ class Switch:
             if not known:
                 raise PeerUnreachableError("no known address", peer.hex())
             dialling = self._dialling[peer] = _Dialling()
-            self._open_nursery().start_soon(self._dial, peer, known, dialling)
+            self.start("dial", self._dial, peer, known, dialling)
         await dialling.done.wait()
         if dialling.connection is not None:
             return dialling.connection
@@ -210,8 +211,8 @@ class Switch:
     def _may_dial(self, peer: NodeKey) -> None:
         if peer == self._own_key:
             raise LocalError("a node does not dial itself")
-        if self._closing:
-            raise PeerUnreachableError("closing")
+        if self._closing or self._nursery is None:
+            raise PeerUnreachableError("not running")
         if self._blame.is_banned(peer, trio.current_time()):
             raise PeerUnreachableError("peer is banned", peer.hex())
         if len(self.connections()) + len(self._dialling) >= self._settings.limits.max_peers:
@@ -283,7 +284,7 @@ class Switch:
                 self._counters.refuse("connection", reason)
                 tcp.abort()
             else:
-                self._open_nursery().start_soon(self._inbound, tcp)
+                self.start("connection", self._inbound, tcp)
 
     def _no_room(self, tcp: TcpConnection) -> str | None:
         limits = self._settings.limits
@@ -339,7 +340,7 @@ class Switch:
         earlier = self._connections.setdefault(peer, [])
         for old in earlier:
             # A peer that was killed and comes back leaves a connection that nobody closes.
-            self._open_nursery().start_soon(old.muxer.probe, _PROBE)
+            self.start("connection", old.muxer.probe, _PROBE)
         if len(earlier) >= _MAX_CONNECTIONS_PER_PEER:
             earlier[0].muxer.close("replaced by a newer connection")
         earlier.append(connection)
@@ -375,7 +376,7 @@ class Switch:
             self._counters.refuse("stream", "too many negotiations")
             stream.reset()
             return
-        self._open_nursery().start_soon(self._negotiate, connection, stream)
+        self.start("stream", self._negotiate, connection, stream)
 
     async def _negotiate(self, connection: Connection, stream: MuxStream) -> None:
         self._negotiating += 1
@@ -399,7 +400,23 @@ class Switch:
             logger.exception("handler failed: protocol=%s", where)
             stream.reset()
 
-    def _open_nursery(self) -> trio.Nursery:
-        if self._nursery is None or self._closing:
-            raise NetworkClosedError("the network is not running")
-        return self._nursery
+    # Tasks.
+
+    def start(self, where: str, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Run `task` for one peer; whatever it raises is counted as our bug and ends it alone.
+
+        What such a task does is driven by what a peer sends, so an oversight in it must not be a
+        way to stop the node. Does nothing once the node is closing.
+        """
+        if self._nursery is not None and not self._closing:
+            self._nursery.start_soon(partial(self.guard, where, task, *arguments))
+
+    async def guard(
+        self, where: str, task: Callable[..., Awaitable[None]], *arguments: object
+    ) -> None:
+        """The same, waiting for the task's end."""
+        try:
+            await task(*arguments)
+        except Exception as error:
+            self._counters.bug(where, error)
+            logger.exception("task of a peer failed: where=%s", where)

@@ -493,3 +493,18 @@ async def _answer_everything_with_garbage(stream: MuxStream) -> None:
         await stream.write(os.urandom(2000))
     except RemoteError:
         pass
+
+
+async def test_an_oversight_in_a_task_of_one_peer_does_not_stop_the_node(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def oversight(connection: object) -> None:
+        raise ZeroDivisionError
+
+    async with open_nodes(2) as (alice, bob):
+        bob._identifier.ask = oversight  # type: ignore[attr-defined]
+        async with attach(bob):
+            await until(lambda: bob.counters.bugs["identify", "ZeroDivisionError"] == 1)
+        bob.counters.bugs.clear()
+        await still_works(alice, bob)
+    assert "task of a peer failed: where=identify" in caplog.text
