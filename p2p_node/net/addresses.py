@@ -159,7 +159,7 @@ class AddressBook:
 
     def add(self, peer: NodeKey, endpoints: Iterable[Endpoint], source: Source) -> None:
         """Remember further addresses of `peer` as far as there is room."""
-        entry = dict(self._entries.get(peer, {}))
+        entry: dict[Endpoint, Source] = dict(self._entries.get(peer, {}))
         for endpoint in endpoints:
             known = entry.get(endpoint)
             if known is not None:
@@ -178,7 +178,9 @@ class AddressBook:
         entry = self._entries.get(peer)
         if entry is None:
             return
-        kept = {endpoint: source for endpoint, source in entry.items() if source is Source.PEER}
+        kept: dict[Endpoint, Source] = {
+            endpoint: source for endpoint, source in entry.items() if source is Source.PEER
+        }
         if kept:
             self._entries[peer] = kept
         else:
