@@ -114,6 +114,17 @@ def test_a_lower_cap_is_kept(spare: int) -> None:
     assert caught.value.reason == "oversized"
 
 
+@of_every_kind
+@pytest.mark.parametrize(("beyond", "reason"), [(256, "not msgpack"), (257, "oversized")])
+def test_an_envelope_has_room_for_256_bytes_beyond_its_body(
+    kind: type[Message], beyond: int, reason: str
+) -> None:
+    with pytest.raises(MalformedError) as caught:
+        open_envelope(bytes(kind.MAX_BYTES + beyond), kind, NETWORK)
+
+    assert caught.value.reason == reason
+
+
 def test_a_cap_of_zero_is_no_missing_cap() -> None:
     message = Openings.decode(ref.body("Openings", {**TYPICAL["Openings"], "data": bytes(1000)}))
 

@@ -188,6 +188,13 @@ def test_a_message_that_breaks_its_limits_is_not_sent(change: dict[str, Any], pr
         replace(message, **change).encode()
 
 
+def test_a_body_at_its_cap_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = bytes.fromhex(VECTORS["ReportMessage"]["valid"][0]["body"])
+    monkeypatch.setattr(ReportMessage, "MAX_BYTES", len(body))
+
+    assert ReportMessage.decode(body).encode() == body
+
+
 def test_a_body_above_its_cap_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     report = ReportMessage.decode(bytes.fromhex(VECTORS["ReportMessage"]["valid"][0]["body"]))
     monkeypatch.setattr(ReportMessage, "MAX_BYTES", len(report.encode()) - 1)

@@ -77,6 +77,7 @@ def _refused() -> Iterator[tuple[str, str, bytes]]:
     yield "never_used_byte", "not msgpack", b"\x91\xc1"
     yield "text_not_utf8", "not msgpack", b"\x91\xa2\xc3\x28"
     yield "text_surrogate", "not msgpack", b"\x91\xa3\xed\xa0\x80"
+    yield "map_with_text_key", "not msgpack", b"\x91\x81\xa1a\x02"
     yield "map_with_entry", "not msgpack", b"\x91\x81\x01\x02"
     yield "extension_with_data", "not msgpack", b"\x91\xd4\x05\x00"
     yield "timestamp", "not msgpack", b"\x91\xd6\xff\x00\x00\x00\x00"
