@@ -204,37 +204,12 @@ def submit(
     # 1. Who holds the seats, and whether each of them signed its report.
     seed: bytes32 = staticcall IBeacon(beacon).seed(epoch, skip_contract_check=True)
     k: uint256 = min(seats, checker_slots)
-    assert k > 0, "consensus: no checkers"
     offset: uint256 = draw._offset(seed, shard, checker_slots)
-    p: uint256 = unsafe_div(unsafe_sub(count, 1), 2)
-    start: uint256 = unsafe_mul(
-        unsafe_add(unsafe_sub(127, p), unsafe_add(128, p) << 8), lanes.ONES
-    )
-    d_shift: uint256 = tolerance_shift
-    d_mask: uint256 = unsafe_mul((lanes.MAX_SCORE >> d_shift) & ~1, lanes.ONES)
-    le: uint256[4][4] = empty(uint256[4][4])
-    high: uint256[4][4] = empty(uint256[4][4])
-    low: uint256[4][4] = empty(uint256[4][4])
-    counts: uint256[4][4] = empty(uint256[4][4])
-    invalid: uint256 = 0
-    for q: uint256 in range(4):
-        m: uint256[4] = medians[q]
-        invalid |= m[0] | m[1] | m[2] | m[3]
-        le[q] = [m[0] | lanes.H, m[1] | lanes.H, m[2] | lanes.H, m[3] | lanes.H]
-        counts[q] = [start, start, start, start]
-        hi: uint256[4] = empty(uint256[4])
-        lo: uint256[4] = empty(uint256[4])
-        hi[0], lo[0] = lanes._agreement(m[0], d_mask, d_shift)
-        hi[1], lo[1] = lanes._agreement(m[1], d_mask, d_shift)
-        hi[2], lo[2] = lanes._agreement(m[2], d_mask, d_shift)
-        hi[3], lo[3] = lanes._agreement(m[3], d_mask, d_shift)
-        high[q] = hi
-        low[q] = lo
-    deviations: uint256 = 0
-    weighted: uint256 = 0
     domain: bytes32 = self._domain()
     reported: uint256 = 0
+    invalid: uint256 = 0
     checkers: uint256 = 0
+    reporters: DynArray[uint256, MAX_SEATS] = []  # of each report: stake units << 8 | 9 * seat
     online_maps: DynArray[uint256, MAX_SEATS] = []
     fraud_maps: DynArray[uint256, MAX_SEATS] = []  # those that are not 0
     for report: Report in reports:
@@ -250,12 +225,12 @@ def submit(
         wallet: address = slots._active_wallet(word, epoch)
         assert wallet != empty(address), "consensus: seat is void"
 
-        assert (
+        invalid |= (
             (report.scores[0][0] | report.scores[0][1] | report.scores[0][2] | report.scores[0][3])
             | (report.scores[1][0] | report.scores[1][1] | report.scores[1][2] | report.scores[1][3])
             | (report.scores[2][0] | report.scores[2][1] | report.scores[2][2] | report.scores[2][3])
             | (report.scores[3][0] | report.scores[3][1] | report.scores[3][2] | report.scores[3][3])
-        ) & lanes.H == 0, "consensus: score exceeds 15 bits"
+        )
         struct_hash: bytes32 = keccak256(
             abi_encode(
                 REPORT_TYPEHASH,
@@ -277,26 +252,7 @@ def submit(
             s,
         ), "consensus: not signed by the seat"
 
-        counts[0][0] = unsafe_sub(unsafe_add(counts[0][0], (unsafe_sub(le[0][0], report.scores[0][0]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[0][0], report.scores[0][0]), lanes.ONES) & lanes.H) >> 7)
-        counts[0][1] = unsafe_sub(unsafe_add(counts[0][1], (unsafe_sub(le[0][1], report.scores[0][1]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[0][1], report.scores[0][1]), lanes.ONES) & lanes.H) >> 7)
-        counts[0][2] = unsafe_sub(unsafe_add(counts[0][2], (unsafe_sub(le[0][2], report.scores[0][2]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[0][2], report.scores[0][2]), lanes.ONES) & lanes.H) >> 7)
-        counts[0][3] = unsafe_sub(unsafe_add(counts[0][3], (unsafe_sub(le[0][3], report.scores[0][3]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[0][3], report.scores[0][3]), lanes.ONES) & lanes.H) >> 7)
-        counts[1][0] = unsafe_sub(unsafe_add(counts[1][0], (unsafe_sub(le[1][0], report.scores[1][0]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[1][0], report.scores[1][0]), lanes.ONES) & lanes.H) >> 7)
-        counts[1][1] = unsafe_sub(unsafe_add(counts[1][1], (unsafe_sub(le[1][1], report.scores[1][1]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[1][1], report.scores[1][1]), lanes.ONES) & lanes.H) >> 7)
-        counts[1][2] = unsafe_sub(unsafe_add(counts[1][2], (unsafe_sub(le[1][2], report.scores[1][2]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[1][2], report.scores[1][2]), lanes.ONES) & lanes.H) >> 7)
-        counts[1][3] = unsafe_sub(unsafe_add(counts[1][3], (unsafe_sub(le[1][3], report.scores[1][3]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[1][3], report.scores[1][3]), lanes.ONES) & lanes.H) >> 7)
-        counts[2][0] = unsafe_sub(unsafe_add(counts[2][0], (unsafe_sub(le[2][0], report.scores[2][0]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[2][0], report.scores[2][0]), lanes.ONES) & lanes.H) >> 7)
-        counts[2][1] = unsafe_sub(unsafe_add(counts[2][1], (unsafe_sub(le[2][1], report.scores[2][1]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[2][1], report.scores[2][1]), lanes.ONES) & lanes.H) >> 7)
-        counts[2][2] = unsafe_sub(unsafe_add(counts[2][2], (unsafe_sub(le[2][2], report.scores[2][2]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[2][2], report.scores[2][2]), lanes.ONES) & lanes.H) >> 7)
-        counts[2][3] = unsafe_sub(unsafe_add(counts[2][3], (unsafe_sub(le[2][3], report.scores[2][3]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[2][3], report.scores[2][3]), lanes.ONES) & lanes.H) >> 7)
-        counts[3][0] = unsafe_sub(unsafe_add(counts[3][0], (unsafe_sub(le[3][0], report.scores[3][0]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[3][0], report.scores[3][0]), lanes.ONES) & lanes.H) >> 7)
-        counts[3][1] = unsafe_sub(unsafe_add(counts[3][1], (unsafe_sub(le[3][1], report.scores[3][1]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[3][1], report.scores[3][1]), lanes.ONES) & lanes.H) >> 7)
-        counts[3][2] = unsafe_sub(unsafe_add(counts[3][2], (unsafe_sub(le[3][2], report.scores[3][2]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[3][2], report.scores[3][2]), lanes.ONES) & lanes.H) >> 7)
-        counts[3][3] = unsafe_sub(unsafe_add(counts[3][3], (unsafe_sub(le[3][3], report.scores[3][3]) & lanes.H) >> 15), (unsafe_sub(unsafe_sub(le[3][3], report.scores[3][3]), lanes.ONES) & lanes.H) >> 7)
-        agreed: uint256 = unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(unsafe_add(((unsafe_sub(high[0][0], report.scores[0][0]) ^ unsafe_sub(low[0][0], report.scores[0][0])) & lanes.H) >> 15, ((unsafe_sub(high[0][1], report.scores[0][1]) ^ unsafe_sub(low[0][1], report.scores[0][1])) & lanes.H) >> 15), ((unsafe_sub(high[0][2], report.scores[0][2]) ^ unsafe_sub(low[0][2], report.scores[0][2])) & lanes.H) >> 15), ((unsafe_sub(high[0][3], report.scores[0][3]) ^ unsafe_sub(low[0][3], report.scores[0][3])) & lanes.H) >> 15), ((unsafe_sub(high[1][0], report.scores[1][0]) ^ unsafe_sub(low[1][0], report.scores[1][0])) & lanes.H) >> 15), ((unsafe_sub(high[1][1], report.scores[1][1]) ^ unsafe_sub(low[1][1], report.scores[1][1])) & lanes.H) >> 15), ((unsafe_sub(high[1][2], report.scores[1][2]) ^ unsafe_sub(low[1][2], report.scores[1][2])) & lanes.H) >> 15), ((unsafe_sub(high[1][3], report.scores[1][3]) ^ unsafe_sub(low[1][3], report.scores[1][3])) & lanes.H) >> 15), ((unsafe_sub(high[2][0], report.scores[2][0]) ^ unsafe_sub(low[2][0], report.scores[2][0])) & lanes.H) >> 15), ((unsafe_sub(high[2][1], report.scores[2][1]) ^ unsafe_sub(low[2][1], report.scores[2][1])) & lanes.H) >> 15), ((unsafe_sub(high[2][2], report.scores[2][2]) ^ unsafe_sub(low[2][2], report.scores[2][2])) & lanes.H) >> 15), ((unsafe_sub(high[2][3], report.scores[2][3]) ^ unsafe_sub(low[2][3], report.scores[2][3])) & lanes.H) >> 15), ((unsafe_sub(high[3][0], report.scores[3][0]) ^ unsafe_sub(low[3][0], report.scores[3][0])) & lanes.H) >> 15), ((unsafe_sub(high[3][1], report.scores[3][1]) ^ unsafe_sub(low[3][1], report.scores[3][1])) & lanes.H) >> 15), ((unsafe_sub(high[3][2], report.scores[3][2]) ^ unsafe_sub(low[3][2], report.scores[3][2])) & lanes.H) >> 15), ((unsafe_sub(high[3][3], report.scores[3][3]) ^ unsafe_sub(low[3][3], report.scores[3][3])) & lanes.H) >> 15)
-        deviating: uint256 = unsafe_sub(SHARD_LANES, unsafe_mul(agreed, lanes.ONES) >> 240)
-        deviations |= deviating << unsafe_mul(report.seat, 9)
-        weighted = unsafe_add(weighted, unsafe_mul(word >> 224, self._weight(used, deviating)))
+        reporters.append(((word >> 224) << 8) | unsafe_mul(report.seat, 9))
         online_maps.append(report.online)
         if report.fraud != 0:
             fraud_maps.append(report.fraud)
@@ -307,23 +263,105 @@ def submit(
     if unsafe_mul(2, len(fraud_maps)) > count:
         fraud = lanes._majority(fraud_maps, count)
 
+    # 3. The medians: m is the low median of a lane exactly when at least p + 1 scores are <= m and at
+    #    most p are < m, with p = (count - 1) // 2. The two counts share a lane, a byte each, and start
+    #    such that a byte's top bit says whether its condition holds: the lower one at 128 - (p + 1),
+    #    rising with each x <= m, the upper one at 128 + p, falling with each x < m.
+    p: uint256 = unsafe_div(unsafe_sub(count, 1), 2)
+    start: uint256 = unsafe_mul(
+        unsafe_add(unsafe_sub(127, p), unsafe_add(128, p) << 8), lanes.ONES
+    )
+    d_shift: uint256 = tolerance_shift
+    d_mask: uint256 = unsafe_mul((lanes.MAX_SCORE >> d_shift) & ~1, lanes.ONES)
+    agreeing: uint256 = 0  # 9 bits per report, in the order of the reports
     sums: uint256 = 0
+    # Sixteen words in blocks of four, because indexing costs as much as the arithmetic on four words.
     for q: uint256 in range(4):
-        assert (
-            counts[q][0] & counts[q][1] & counts[q][2] & counts[q][3] & lanes.BYTE_TOPS
-        ) == lanes.BYTE_TOPS, "consensus: not the median"
         m: uint256[4] = medians[q]
+        invalid |= m[0] | m[1] | m[2] | m[3]
+        le: uint256[4] = [m[0] | lanes.H, m[1] | lanes.H, m[2] | lanes.H, m[3] | lanes.H]
+        lt: uint256[4] = [
+            unsafe_add(m[0], lanes.BELOW_H),
+            unsafe_add(m[1], lanes.BELOW_H),
+            unsafe_add(m[2], lanes.BELOW_H),
+            unsafe_add(m[3], lanes.BELOW_H),
+        ]
+        d: uint256[4] = [
+            (m[0] >> d_shift) & d_mask,
+            (m[1] >> d_shift) & d_mask,
+            (m[2] >> d_shift) & d_mask,
+            (m[3] >> d_shift) & d_mask,
+        ]
+        odd: uint256[4] = [
+            m[0] | lanes.ONES, m[1] | lanes.ONES, m[2] | lanes.ONES, m[3] | lanes.ONES
+        ]
+        low: uint256[4] = [
+            unsafe_add(unsafe_sub(odd[0], d[0]), lanes.BELOW_LOW),
+            unsafe_add(unsafe_sub(odd[1], d[1]), lanes.BELOW_LOW),
+            unsafe_add(unsafe_sub(odd[2], d[2]), lanes.BELOW_LOW),
+            unsafe_add(unsafe_sub(odd[3], d[3]), lanes.BELOW_LOW),
+        ]
+        up: uint256[4] = [
+            unsafe_add(odd[0], d[0]),
+            unsafe_add(odd[1], d[1]),
+            unsafe_add(odd[2], d[2]),
+            unsafe_add(odd[3], d[3]),
+        ]
+        high: uint256[4] = [
+            up[0] | lanes.H | unsafe_mul((up[0] >> 15) & lanes.ONES, lanes.MAX_SCORE),
+            up[1] | lanes.H | unsafe_mul((up[1] >> 15) & lanes.ONES, lanes.MAX_SCORE),
+            up[2] | lanes.H | unsafe_mul((up[2] >> 15) & lanes.ONES, lanes.MAX_SCORE),
+            up[3] | lanes.H | unsafe_mul((up[3] >> 15) & lanes.ONES, lanes.MAX_SCORE),
+        ]
+        counts: uint256[4] = [start, start, start, start]
+
+        for j: uint256 in range(count, bound=MAX_SEATS):
+            x: uint256[4] = reports[j].scores[q]
+            counts[0] = unsafe_sub(
+                unsafe_add(counts[0], (unsafe_sub(le[0], x[0]) & lanes.H) >> 15),
+                (unsafe_sub(lt[0], x[0]) & lanes.H) >> 7,
+            )
+            counts[1] = unsafe_sub(
+                unsafe_add(counts[1], (unsafe_sub(le[1], x[1]) & lanes.H) >> 15),
+                (unsafe_sub(lt[1], x[1]) & lanes.H) >> 7,
+            )
+            counts[2] = unsafe_sub(
+                unsafe_add(counts[2], (unsafe_sub(le[2], x[2]) & lanes.H) >> 15),
+                (unsafe_sub(lt[2], x[2]) & lanes.H) >> 7,
+            )
+            counts[3] = unsafe_sub(
+                unsafe_add(counts[3], (unsafe_sub(le[3], x[3]) & lanes.H) >> 15),
+                (unsafe_sub(lt[3], x[3]) & lanes.H) >> 7,
+            )
+            agreed: uint256 = unsafe_add(
+                unsafe_add(
+                    ((unsafe_sub(high[0], x[0]) ^ unsafe_sub(low[0], x[0])) & lanes.H) >> 15,
+                    ((unsafe_sub(high[1], x[1]) ^ unsafe_sub(low[1], x[1])) & lanes.H) >> 15,
+                ),
+                unsafe_add(
+                    ((unsafe_sub(high[2], x[2]) ^ unsafe_sub(low[2], x[2])) & lanes.H) >> 15,
+                    ((unsafe_sub(high[3], x[3]) ^ unsafe_sub(low[3], x[3])) & lanes.H) >> 15,
+                ),
+            )
+            agreeing = unsafe_add(agreeing, (unsafe_mul(agreed, lanes.ONES) >> 240) << unsafe_mul(j, 9))
+
+        assert (
+            ~(counts[0] & counts[1] & counts[2] & counts[3]) & lanes.BYTE_TOPS == 0
+        ), "consensus: not the median"
 
         # What is stored: scores without fraud, and in the spare bits of word j the checker of seat j.
         if fraud != 0:
             for i: uint256 in range(4):
                 marked: uint256 = (fraud >> ((q << 6) + (i << 4))) & _MASK_16
                 m[i] &= ~unsafe_mul(lanes._spread(marked), lanes.LANE)
+        # Two scores fit into a lane, more do not.
+        first_two: uint256 = unsafe_add(m[0], m[1])
+        last_two: uint256 = unsafe_add(m[2], m[3])
         sums = unsafe_add(
             sums,
             unsafe_add(
-                unsafe_add(unsafe_add(m[0] & lanes.EVEN, (m[0] >> 16) & lanes.EVEN), unsafe_add(m[1] & lanes.EVEN, (m[1] >> 16) & lanes.EVEN)),
-                unsafe_add(unsafe_add(m[2] & lanes.EVEN, (m[2] >> 16) & lanes.EVEN), unsafe_add(m[3] & lanes.EVEN, (m[3] >> 16) & lanes.EVEN)),
+                unsafe_add(first_two & lanes.EVEN, (first_two >> 16) & lanes.EVEN),
+                unsafe_add(last_two & lanes.EVEN, (last_two >> 16) & lanes.EVEN),
             ),
         )
         holders: uint256 = checkers >> (q << 6)
@@ -334,6 +372,17 @@ def submit(
         self._bundles[key].scores[q] = m
     # Checked once, at the end: what the loop made of such a lane is undone by the revert.
     assert invalid & lanes.H == 0, "consensus: score exceeds 15 bits"
+
+    # 4. What each report was worth.
+    deviations: uint256 = 0
+    weighted: uint256 = 0
+    for reporter: uint256 in reporters:
+        deviating: uint256 = unsafe_sub(SHARD_LANES, agreeing & _MASK_9)
+        agreeing = agreeing >> 9
+        deviations |= deviating << (reporter & 255)
+        weighted = unsafe_add(
+            weighted, unsafe_mul(reporter >> 8, self._weight(used, deviating))
+        )
 
     # 5. Record it.
     meta: uint256 = (

@@ -27,8 +27,7 @@ BYTE_TOPS: constant(uint256) = max_value(uint256) // 255 * 128
 # H - ONES, which takes a score m to m | H less one.
 BELOW_H: constant(uint256) = ONES * MAX_SCORE
 
-# All bits of a score but the lowest.
-_EVEN_SCORES: constant(uint256) = ONES * 32_766
+BELOW_LOW: constant(uint256) = ONES * 32_766
 
 # Every second lane, and one in every second lane: sums of scores need more than 16 bits.
 EVEN_ONES: constant(uint256) = max_value(uint256) // (2**32 - 1)
@@ -70,29 +69,6 @@ def _gather_tops(word: uint256) -> uint256:
          place. Bit 240 + i of it is that of j = i and of no other lane.
     """
     return unsafe_mul((word >> 15) & ONES, TOP_STEPS) >> 240
-
-
-@internal
-@pure
-def _agreement(m: uint256, d_mask: uint256, d_shift: uint256) -> (uint256, uint256):
-    """
-    @notice What to subtract scores from to see whether they agree with the medians `m`: bit 15 of a lane
-            of the first minus x is set where x is not too high, of the second where x is too low.
-    @dev x agrees when x // 2 lies in m // 2 - t .. m // 2 + t with t = m >> (d_shift + 1), that is when
-         e - d <= x <= e + d + 1 with e = m & ~1 and d = 2 * t <= e. An upper end beyond 15 bits allows
-         every score; it is replaced by 2**15 - 1, which does the same.
-    @param m Medians, at most 15 bits each.
-    @param d_mask What is left of a lane after shifting a 15-bit score right by `d_shift`, without bit 0.
-    @param d_shift At least 1.
-    """
-    e: uint256 = m & _EVEN_SCORES
-    d: uint256 = (m >> d_shift) & d_mask
-    upper: uint256 = unsafe_add(e, d) | ONES
-    beyond: uint256 = upper & H
-    return (
-        upper | H | unsafe_sub(beyond, beyond >> 15),
-        unsafe_add(unsafe_sub(e, d), BELOW_H),
-    )
 
 
 @internal
