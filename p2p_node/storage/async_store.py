@@ -52,8 +52,6 @@ class AsyncStore:
     observations = _in_thread(Store.observations)
     transcript = _in_thread(Store.transcript)
     transcript_lanes = _in_thread(Store.transcript_lanes)
-    save_report = _in_thread(Store.save_report)
-    reports = _in_thread(Store.reports)
     record_claims = _in_thread(Store.record_claims)
     claimed_epochs = _in_thread(Store.claimed_epochs)
     prune = _in_thread(Store.prune)

@@ -53,10 +53,6 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         """CREATE TABLE beacon_secrets (
             number INTEGER PRIMARY KEY, commitment BLOB NOT NULL UNIQUE,
             secret BLOB NOT NULL)""",
-        """CREATE TABLE reports (
-            epoch INTEGER NOT NULL, shard INTEGER NOT NULL, seat INTEGER NOT NULL,
-            sealed BLOB NOT NULL,
-            PRIMARY KEY (epoch, shard, seat))""",
         "CREATE TABLE claims (epoch INTEGER PRIMARY KEY)",
         """CREATE TABLE journal (
             number INTEGER PRIMARY KEY, nonce INTEGER NOT NULL, hash BLOB NOT NULL,

@@ -29,7 +29,7 @@ TRANSCRIPT_EPOCHS: Final = 24
 """How long anybody can ask for the evidence behind a report: a day of mainnet."""
 
 WORKING_EPOCHS: Final = 3
-"""Observations, secrets and others' reports serve one epoch and its grace; one more for clocks."""
+"""Observations and secrets serve one epoch and its grace; one more for clocks."""
 
 TRANSCRIPTS_PER_TRANSACTION: Final = 16
 """Dropped at once; a large transaction would keep everybody else waiting."""
@@ -239,23 +239,6 @@ class Store:
         )
         return [lane for (lane,) in rows]
 
-    def save_report(self, epoch: Epoch, shard: Shard, seat: Seat, sealed: bytes) -> bool:
-        """Keep another checker's accepted report; False when that seat has one already."""
-        with self._writing() as connection:
-            cursor = connection.execute(
-                "INSERT INTO reports VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (epoch, shard, seat, sealed),
-            )
-            return cursor.rowcount == 1
-
-    def reports(self, epoch: Epoch, shard: Shard) -> dict[Seat, bytes]:
-        """Return the kept reports of other checkers, by seat."""
-        rows = self._read(
-            "SELECT seat, sealed FROM reports WHERE epoch = ? AND shard = ? ORDER BY seat",
-            (epoch, shard),
-        )
-        return {Seat(seat): sealed for seat, sealed in rows}
-
     # What was claimed
 
     def record_claims(self, epochs: Sequence[Epoch]) -> None:
@@ -296,7 +279,6 @@ class Store:
             connection.execute("DELETE FROM challenge_secrets WHERE epoch < ?", working)
             connection.execute("DELETE FROM assessments WHERE epoch < ?", working)
             connection.execute("DELETE FROM observations WHERE epoch < ?", working)
-            connection.execute("DELETE FROM reports WHERE epoch < ?", working)
             connection.execute(
                 "DELETE FROM beacon_secrets WHERE number <="
                 " (SELECT max(number) FROM beacon_secrets) - ?",

@@ -162,16 +162,6 @@ def test_transcript_that_can_never_fit_is_not_kept(data_dir: Path) -> None:
         assert store.observations(EPOCH, SHARD) == [observe(0)]
 
 
-def test_first_report_of_a_seat_is_kept(data_dir: Path) -> None:
-    with Store.open(data_dir) as store:
-        assert store.save_report(EPOCH, SHARD, Seat(3), b"three")
-        assert store.save_report(EPOCH, SHARD, Seat(0), b"zero")
-        assert not store.save_report(EPOCH, SHARD, Seat(3), b"other")
-    with Store.open(data_dir) as store:
-        assert store.reports(EPOCH, SHARD) == {Seat(0): b"zero", Seat(3): b"three"}
-        assert store.reports(EPOCH, Shard(0)) == {}
-
-
 def test_claims_are_remembered(data_dir: Path) -> None:
     with Store.open(data_dir) as store:
         store.record_claims([Epoch(3), Epoch(4)])
@@ -189,19 +179,16 @@ def test_each_kind_is_kept_for_its_own_time(data_dir: Path) -> None:
         for epoch in map(Epoch, range(last + 1)):
             store.record_own_report(epoch, SHARD, SEAT, digest_of(1), b"own")
             store.save_observations(epoch, SHARD, [observe(0, Transcript(job=b"job"))])
-            store.save_report(epoch, SHARD, SEAT, b"report")
             store.record_claims([epoch])
         store.prune(Epoch(last))
         kept = {
             "own": [e for e in range(last + 1) if store.own_report(Epoch(e), SHARD)],
             "seen": [e for e in range(last + 1) if store.observations(Epoch(e), SHARD)],
-            "reports": [e for e in range(last + 1) if store.reports(Epoch(e), SHARD)],
             "transcripts": [e for e in range(last + 1) if store.transcript(Epoch(e), SHARD, 0)],
         }
     assert kept == {
         "own": list(range(last - OWN_REPORT_EPOCHS, last + 1)),
         "seen": list(range(last - WORKING_EPOCHS, last + 1)),
-        "reports": list(range(last - WORKING_EPOCHS, last + 1)),
         "transcripts": list(range(last - TRANSCRIPT_EPOCHS, last + 1)),
     }
 
