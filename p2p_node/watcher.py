@@ -84,12 +84,20 @@ class Watcher:
     async def wait_for_epoch(self, epoch: Epoch) -> EpochView:
         """Wait until the chain has reached `epoch` and its view is read.
 
-        The caller sets the deadline; an epoch that was missed altogether (a long outage of the
-        chain) never comes, so look at `current_epoch` again after a time-out.
+        The caller sets the deadline: an epoch that an outage swallowed never comes.
         """
         while epoch not in self._epochs:
             await self._changed.wait()
         return self._epochs[epoch]
+
+    async def next_view(self, last: Epoch) -> EpochView:
+        """Wait for the view of an epoch after `last`, and return the newest.
+
+        Epochs that a long outage of the chain swallowed are left out.
+        """
+        while max(self._epochs, default=last) <= last:
+            await self._changed.wait()
+        return self._epochs[max(self._epochs)]
 
     async def wait_for_change(self) -> None:
         """Wait until another epoch is read or the members change."""

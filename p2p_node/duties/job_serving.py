@@ -47,13 +47,12 @@ class JobServer:
         """Serve jobs, and make each epoch's B resident as soon as its seed is known."""
         self._node.network.serve(JOB_PROTOCOL, self._answer)
         watcher, shape = self._node.watcher, self._node.preset.shape
-        epoch = watcher.current_epoch()
+        last = Epoch(watcher.current_epoch() - 1)
         while True:
-            view = await watcher.wait_for_epoch(epoch)
+            view = await watcher.next_view(last)
+            last = view.epoch
             await self._worker.prepare(derive_b_seed(view.seed, shape.k, shape.n), shape)
-            self._answered = {key for key in self._answered if key[0] >= epoch}
-            await self._node.clock.sleep_until(watcher.timeline.start_of(Epoch(epoch + 1)))
-            epoch = max(Epoch(epoch + 1), watcher.current_epoch())
+            self._answered = {key for key in self._answered if key[0] >= last}
 
     async def _answer(self, stream: RequestStream) -> None:
         network = self._node.watcher.view.network

@@ -26,20 +26,17 @@ Assess = Callable[[EpochView, Shard, Seat], Awaitable[Report | None]]
 async def run_rounds(node: Node, checker: int, assess: Assess) -> None:
     """Take part in every epoch from now on, until cancelled."""
     followed: set[Shard] = set()
-    epoch = node.watcher.current_epoch()
+    last = Epoch(node.watcher.current_epoch() - 1)
     async with trio.open_nursery() as nursery:
         while True:
-            next_start = node.watcher.timeline.start_of(Epoch(epoch + 1))
-            with trio.move_on_at(node.clock.deadline(next_start)):
-                view = await node.watcher.wait_for_epoch(epoch)
-                for shard in map(Shard, range(view.shards)):
-                    if shard not in followed:
-                        follow_reports(node, shard)
-                        followed.add(shard)
-                node.reports.forget_before(Epoch(epoch - 1))
-                nursery.start_soon(_run_epoch, node, view, checker, assess)
-            await node.clock.sleep_until(next_start)
-            epoch = max(Epoch(epoch + 1), node.watcher.current_epoch())
+            view = await node.watcher.next_view(last)
+            last = view.epoch
+            for shard in map(Shard, range(view.shards)):
+                if shard not in followed:
+                    follow_reports(node, shard)
+                    followed.add(shard)
+            node.reports.forget_before(Epoch(view.epoch - 1))
+            nursery.start_soon(_run_epoch, node, view, checker, assess)
 
 
 async def _run_epoch(node: Node, view: EpochView, checker: int, assess: Assess) -> None:

@@ -88,6 +88,19 @@ async def test_keeps_few_epochs(autojump_clock) -> None:
     assert sorted(watcher.view.epochs) == list(range(10 - EPOCHS_KEPT, 10))
 
 
+async def test_next_view_leaves_out_epochs_that_an_outage_swallowed(autojump_clock) -> None:
+    source = FakeEpochSource(GENESIS)
+    async with watching(source) as watcher:
+        with trio.fail_after(60):
+            first = await watcher.next_view(Epoch(-1))
+            source.fails = True
+            await trio.sleep(5)
+            source.fails = False
+            source.timestamp = GENESIS + 4 * MINIMAL.epoch_seconds
+            second = await watcher.next_view(first.epoch)
+    assert (first.epoch, second.epoch) == (0, 4)
+
+
 async def test_outlives_an_outage_of_the_chain(autojump_clock) -> None:
     source = FakeEpochSource(GENESIS)
     source.fails = True
