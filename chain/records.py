@@ -1,7 +1,5 @@
 """What is read from the chain, as plain frozen records."""
 
-from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -57,14 +55,6 @@ class SlotRecord:
     def is_active(self, epoch: Epoch) -> bool:
         """Tell whether the slot's owner takes part in `epoch`."""
         return self.joined_epoch <= epoch < self.exit_epoch
-
-
-def count_slots_before(slots: Sequence[SlotRecord], epoch: Epoch) -> int:
-    """Count the slots that existed before `epoch`: the hint that the contracts want to be given.
-
-    `slots` are all slots of a kind in order, so their creation epochs never fall.
-    """
-    return bisect_left(slots, epoch, key=lambda slot: slot.created_epoch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,6 @@ from chain.errors import (
     RefusedError,
     RevertedError,
     SupersededError,
-    UnavailableError,
     WrongChainError,
 )
 from chain.fees import FeePolicy, Fees, compute_first_offer, compute_replacement
@@ -161,6 +160,8 @@ class TransactionManager:
         finally:
             if not ticket.settled.is_set():
                 ticket.abandoned = True
+                if ticket in self._queue:
+                    self._queue.remove(ticket)
                 self._seen = None
                 self._wake.set()
 
@@ -191,7 +192,6 @@ class TransactionManager:
 
     async def _advance(self) -> None:
         """Look at the chain once, and do what there is to do."""
-        self._drop_abandoned()
         if not self._flights and not self._queue:
             return
         head = parse_head(await self._rpc.request("eth_getBlockByNumber", "latest", False))
@@ -200,7 +200,7 @@ class TransactionManager:
             self._seen = head.hash
             await self._observe(head)
         while self._queue and self._may_start():
-            await self._start(self._queue[0], head)
+            await self._start(self._queue.popleft(), head)
 
     def _attach(self, flight: Flight, ticket: Ticket) -> None:
         """Let a caller have the outcome of what was under way at the last stop."""
@@ -213,9 +213,6 @@ class TransactionManager:
     def _may_start(self) -> bool:
         unmined = sum(flight.receipt is None for flight in self._flights)
         return unmined < self._max_unmined and len(self._flights) < MAX_FLIGHTS
-
-    def _drop_abandoned(self) -> None:
-        self._queue = deque(ticket for ticket in self._queue if not ticket.abandoned)
 
     async def _observe(self, head: Head) -> None:
         """Find out what became of every nonce; send again what is not in a block."""
@@ -293,22 +290,22 @@ class TransactionManager:
             await self._send(flight, head)
 
     async def _start(self, ticket: Ticket, head: Head) -> None:
-        """Give a nonce to the intent at the queue's front, and send it for the first time."""
+        """Give a nonce to the intent that was the queue's front, and send it for the first time."""
         try:
             gas_limit = await self._choose_gas_limit(ticket)
             fees = compute_first_offer(self._fees, head.base_fee, await self._suggested_tip())
-        except UnavailableError:
-            raise
-        except ChainError as error:
-            self._queue.popleft()
+            nonce = await self._transaction_count("latest")
+        except RefusedError as error:
             ticket.fail(error)
             return
-        nonce = await self._transaction_count("latest")
-        if self._flights:
-            nonce = max(nonce, self._flights[-1].nonce + 1)
-        self._queue.popleft()
+        except ChainError:
+            if not ticket.abandoned:
+                self._queue.appendleft(ticket)
+            raise
         if ticket.abandoned:
             return
+        if self._flights:
+            nonce = max(nonce, self._flights[-1].nonce + 1)
         call = Call(ticket.call.to, ticket.call.data, ticket.call.value, gas_limit)
         attempt = self._sign(nonce, ticket.label, call, fees)
         flight = Flight(nonce, ticket.label, [attempt], ticket, waits_since=head.number)

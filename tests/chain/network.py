@@ -14,7 +14,7 @@ from chain.deployment import Deployment
 from chain.devchain.config import DevchainConfig
 from chain.devchain.service import RunningDevchain, serving
 from chain.journal import MemoryJournal
-from chain.records import Call, Receipt, SlotKind, count_slots_before
+from chain.records import Call, Receipt, SlotKind
 from chain.rpc import Rpc
 from chain.signer import KeySigner
 from chain.transactions import TransactionManager
@@ -116,7 +116,7 @@ class Network:
         self, epoch: Epoch, vectors: Sequence[Sequence[int]], shard: Shard = FIRST_SHARD
     ) -> list[SignedReport]:
         """One report per vector, by the committee's first seats."""
-        slots = count_slots_before(await self.client.checkers(), epoch)
+        slots = sum(slot.created_epoch < epoch for slot in await self.client.checkers())
         seed = await self.client.seed(epoch)
         committee = compute_committee(seed, shard, slots, self.preset.seats)
         domain = compute_domain_separator(CHAIN_ID, self.deployment.address("Consensus"))

@@ -15,7 +15,7 @@ from chain.events import (
     Registered,
     decode_event,
 )
-from chain.records import NO_EXIT, SlotKind, count_slots_before
+from chain.records import NO_EXIT, SlotKind
 from protocols.committee import compute_committee
 from protocols.hashing import keccak256
 from protocols.params import LANES, TOKEN
@@ -46,7 +46,6 @@ async def test_what_registering_leaves_behind() -> None:
         assert slot.stake == PRESET.min_provider_stake == slot.stake_units * TOKEN
         assert not slot.is_active(Epoch(0))
         assert slot.is_active(EPOCH)
-        assert [count_slots_before(slots, Epoch(e)) for e in (0, 1, 2)] == [0, 3, 3]
         assert await client.slot_index(SlotKind.CHECKER, slot.wallet) is None
         with pytest.raises(RevertedError, match="no such slot"):
             await client.slot(SlotKind.PROVIDER, 3)

@@ -439,6 +439,7 @@ async def test_an_outage_of_the_endpoint_is_waited_out(backend: Backend) -> None
     "method",
     [
         "eth_getBlockByNumber",
+        "eth_maxPriorityFeePerGas",
         "eth_getTransactionCount",
         "eth_getTransactionReceipt",
         SEND,
