@@ -1,5 +1,6 @@
 """The tables in docs/spec say what the code does."""
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -32,9 +33,10 @@ def read(page: str) -> str:
     return (SPEC / page).read_text(encoding="utf-8")
 
 
-def section(text: str, heading: str) -> str:
-    """What stands under a heading, up to the next one."""
-    found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
+def section(text: str, heading: str, *, deep: bool = False) -> str:
+    """What stands under a heading, up to the next one (of its own level, when `deep`)."""
+    end = heading.split()[0] + " " if deep else "#"
+    found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^{end}|\Z)", text, re.MULTILINE | re.DOTALL)
     assert found is not None, heading
     return found.group(1)
 
@@ -164,6 +166,18 @@ def test_every_reason_of_the_contracts_is_stated() -> None:
     )
 
     assert stated == found
+
+
+@pytest.mark.parametrize("name", ["Registry", "Beacon", "Consensus", "Rewards"])
+def test_every_call_and_event_of_a_contract_is_named(name: str) -> None:
+    artefact = json.loads((ROOT / "chain" / "artefacts" / f"{name}.json").read_text("utf-8"))
+    text = section(read("contracts.md"), f"## {name}", deep=True)
+
+    for entry in artefact["abi"]:
+        if entry["type"] in ("function", "event"):
+            assert re.search(rf"`{entry['name']}[`(]", text), entry["name"]
+    for called in re.findall(r"`([a-zA-Z_0-9]+)\(", text):
+        assert called in {entry.get("name") for entry in artefact["abi"]}, called
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
