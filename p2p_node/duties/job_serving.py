@@ -126,7 +126,8 @@ class JobServer:
             work = await self._worker.run(
                 compute_job,
                 window_s=preset.window_ms / 1000,
-                limit_s=(preset.window_ms + preset.commitment_slack_ms) / 1000,
+                # Half of the slack is left for the commitment's way back.
+                limit_s=(preset.window_ms + preset.commitment_slack_ms // 2) / 1000,
             )
         except JobTimeoutError:
             # Not one round in time: this host is too busy to take part.
