@@ -261,11 +261,11 @@ class Mesh:
         for message_id in ids:
             state.served += 1
             if state.served > _MAX_SERVED_PER_HEARTBEAT:
-                return frames, state.served > 10 * _MAX_SERVED_PER_HEARTBEAT
+                continue
             frame = self.cache.serve(message_id, peer)
             if frame is not None:
                 frames.append(frame)
-        return frames, False
+        return frames, state.served > 10 * _MAX_SERVED_PER_HEARTBEAT
 
     # Messages.
 
