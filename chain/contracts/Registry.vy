@@ -12,19 +12,22 @@
         reason node keys need not be unique here: a squatter's copy has no valid binding.
 
         There is no owner. Stake leaves only to the wallet that registered the slot.
-@dev Indices are allocated in order, so "slots first allocated before epoch e" is a prefix of all slots
-     and everybody agrees on its length. For the current and the previous epoch both lengths follow from
-     one storage word (_census); for any epoch a claimed length can be verified in constant time. A slot whose tenant left and withdrew is given to a newcomer
-     only `reuse_delay_epochs` after the exit; the delay is longer than Consensus' ring of scores, so
-     whatever the old tenant may still claim is never mistaken for the newcomer's.
+@dev Indices are allocated in order, so the slots first allocated before an epoch are a prefix of all
+     slots. Its length for the current and the previous epoch is kept (census.vy); for any epoch a claimed
+     length can be verified in constant time.
+     A slot whose tenant left and withdrew is given to a newcomer only `reuse_delay_epochs` after the exit.
+     The delay is longer than Consensus' ring of scores, so what the old tenant may still claim is never
+     mistaken for the newcomer's.
 """
 
 from ethereum.ercs import IERC20
 
+from . import census
 from . import slots
 from .interfaces import IRegistry
 
 implements: IRegistry
+initializes: census
 
 event Registered:
     kind: indexed(uint256)
@@ -66,31 +69,14 @@ struct Slot:
     stake_units: uint256
     stake: uint256
 
-# The two kinds of participant, as they appear in events and as the first key of the maps.
-PROVIDER: constant(uint256) = 0
-CHECKER: constant(uint256) = 1
-
 # Records per page: 64 cost about 0.7M gas to read, well inside every node's eth_call cap.
 MAX_PAGE: constant(uint256) = 64
 
-# As many as one committee has seats at most.
-MAX_SEATS: constant(uint256) = 16
-
-# Consensus stores a seat's checker index in 16 bits. The census counts in 32 bits.
-MAX_CHECKERS: constant(uint256) = 2**16
-MAX_SLOTS: constant(uint256) = 2**32 - 1
+# Consensus keeps a seat's checker index in 15 bits.
+MAX_CHECKERS: constant(uint256) = 2**15
 
 _STAKE_MASK: constant(uint256) = 2**128 - 1
 _QUEUE_MASK: constant(uint256) = 2**128 - 1
-
-# Where the census keeps its numbers; see _census.
-_CENSUS_MASK: constant(uint256) = 2**32 - 1
-_KIND_BITS: constant(uint256) = 96
-_COUNTS_MASK: constant(uint256) = (2**32 - 1) | ((2**32 - 1) << 96)
-_BEFORE_A_SHIFT: constant(uint256) = 32
-_BEFORE_B_SHIFT: constant(uint256) = 64
-_A_SHIFT: constant(uint256) = 192
-_B_SHIFT: constant(uint256) = 224
 
 token: public(immutable(address))
 min_provider_stake: public(immutable(uint256))
@@ -103,14 +89,9 @@ reuse_delay_epochs: public(immutable(uint256))
 
 # kind -> index -> word of the slot (slots.vy). Arrays rather than maps: a seat's word is found without a
 # hash, and the committee of every bundle is looked up here.
-_words: uint256[MAX_SLOTS][2]
+_words: uint256[census.MAX_SLOTS][2]
 _records: HashMap[uint256, HashMap[uint256, Record]]  # kind -> index -> the rest of the slot
 _index_plus_one: HashMap[uint256, HashMap[address, uint256]]  # kind -> wallet -> index + 1, 0 if none
-
-# Eight numbers of 32 bits. Let a be the latest epoch in which a slot of either kind was allocated and b
-# the one before it: for each kind, at bit 96 * kind, the number of slots now, before a, and before b;
-# then, from bit 192, a and b.
-_census: uint256
 
 # kind -> head | tail << 128 of its queue of slots to be reused; place in the queue -> index.
 _queues: uint256[2]
@@ -167,7 +148,7 @@ def register_provider(
     @param stake Amount pulled from the caller, who must have approved it. What arrives is credited.
     @return uint256 The provider's index.
     """
-    return self._register(PROVIDER, node_key, binding_r, binding_s, stake)
+    return self._register(census.PROVIDER, node_key, binding_r, binding_s, stake)
 
 
 @external
@@ -183,7 +164,7 @@ def register_checker(
     @param stake Amount pulled from the caller, who must have approved it. What arrives is credited.
     @return uint256 The checker's index.
     """
-    return self._register(CHECKER, node_key, binding_r, binding_s, stake)
+    return self._register(census.CHECKER, node_key, binding_r, binding_s, stake)
 
 
 @external
@@ -193,7 +174,7 @@ def leave_provider() -> uint256:
     @notice Ends the caller's time as a provider with the current epoch.
     @return uint256 First epoch in which it is no longer active.
     """
-    return self._leave(PROVIDER)
+    return self._leave(census.PROVIDER)
 
 
 @external
@@ -203,7 +184,7 @@ def leave_checker() -> uint256:
     @notice Ends the caller's time as a checker with the current epoch.
     @return uint256 First epoch in which it is no longer active.
     """
-    return self._leave(CHECKER)
+    return self._leave(census.CHECKER)
 
 
 @external
@@ -214,7 +195,7 @@ def withdraw_provider(index: uint256) -> uint256:
     @param index The provider's index.
     @return uint256 Amount sent.
     """
-    return self._withdraw(PROVIDER, index)
+    return self._withdraw(census.PROVIDER, index)
 
 
 @external
@@ -225,7 +206,7 @@ def withdraw_checker(index: uint256) -> uint256:
     @param index The checker's index.
     @return uint256 Amount sent.
     """
-    return self._withdraw(CHECKER, index)
+    return self._withdraw(census.CHECKER, index)
 
 
 @external
@@ -252,7 +233,7 @@ def provider_count() -> uint256:
     """
     @notice Number of provider slots ever allocated; indices run below it.
     """
-    return self._count(PROVIDER)
+    return census._count(census.PROVIDER)
 
 
 @external
@@ -261,7 +242,7 @@ def checker_count() -> uint256:
     """
     @notice Number of checker slots ever allocated; indices run below it.
     """
-    return self._count(CHECKER)
+    return census._count(census.CHECKER)
 
 
 @external
@@ -273,7 +254,7 @@ def provider_slots_at(epoch: uint256, hint: uint256) -> uint256:
     @param hint The claimed number.
     @return uint256 The hint; reverts if it is wrong.
     """
-    self._check_prefix(PROVIDER, epoch, hint)
+    self._check_prefix(census.PROVIDER, epoch, hint)
     return hint
 
 
@@ -286,7 +267,7 @@ def checker_slots_at(epoch: uint256, hint: uint256) -> uint256:
     @param hint The claimed number.
     @return uint256 The hint; reverts if it is wrong.
     """
-    self._check_prefix(CHECKER, epoch, hint)
+    self._check_prefix(census.CHECKER, epoch, hint)
     return hint
 
 
@@ -298,7 +279,9 @@ def slots_before(epoch: uint256) -> (uint256, uint256):
     @param epoch The current or the previous epoch; reverts for any other.
     @return (uint256, uint256) Provider slots, checker slots.
     """
-    return self._slots_before(epoch)
+    current: uint256 = self._current_epoch()
+    assert epoch <= current and current <= epoch + 1, "registry: epoch is not current or previous"
+    return census._slots_before(epoch)
 
 
 @external
@@ -309,7 +292,7 @@ def providers(start: uint256, count: uint256) -> DynArray[Slot, MAX_PAGE]:
     @param start First index.
     @param count Number of slots wanted; fewer come back at the end, and never more than 64.
     """
-    return self._page(PROVIDER, start, count)
+    return self._page(census.PROVIDER, start, count)
 
 
 @external
@@ -320,7 +303,7 @@ def checkers(start: uint256, count: uint256) -> DynArray[Slot, MAX_PAGE]:
     @param start First index.
     @param count Number of slots wanted; fewer come back at the end, and never more than 64.
     """
-    return self._page(CHECKER, start, count)
+    return self._page(census.CHECKER, start, count)
 
 
 @external
@@ -329,8 +312,8 @@ def provider(index: uint256) -> Slot:
     """
     @notice One provider slot. Reverts if the index was never allocated.
     """
-    assert index < self._count(PROVIDER), "registry: no such slot"
-    return self._slot(PROVIDER, index)
+    assert index < census._count(census.PROVIDER), "registry: no such slot"
+    return self._slot(census.PROVIDER, index)
 
 
 @external
@@ -339,8 +322,8 @@ def checker(index: uint256) -> Slot:
     """
     @notice One checker slot. Reverts if the index was never allocated.
     """
-    assert index < self._count(CHECKER), "registry: no such slot"
-    return self._slot(CHECKER, index)
+    assert index < census._count(census.CHECKER), "registry: no such slot"
+    return self._slot(census.CHECKER, index)
 
 
 @external
@@ -350,7 +333,7 @@ def provider_index(wallet: address) -> (bool, uint256):
     @notice Whether `wallet` holds a provider slot, and its index (0 if not). A wallet that left holds
             its slot until the stake is withdrawn.
     """
-    return self._index_of(PROVIDER, wallet)
+    return self._index_of(census.PROVIDER, wallet)
 
 
 @external
@@ -360,7 +343,7 @@ def checker_index(wallet: address) -> (bool, uint256):
     @notice Whether `wallet` holds a checker slot, and its index (0 if not). A wallet that left holds
             its slot until the stake is withdrawn.
     """
-    return self._index_of(CHECKER, wallet)
+    return self._index_of(census.CHECKER, wallet)
 
 
 @external
@@ -369,7 +352,7 @@ def provider_word(index: uint256) -> uint256:
     """
     @notice The packed word (see slots.vy) of a provider slot; 0 if the index was never allocated.
     """
-    return self._words[PROVIDER][index]
+    return self._words[census.PROVIDER][index]
 
 
 @external
@@ -378,35 +361,7 @@ def checker_word(index: uint256) -> uint256:
     """
     @notice The packed word (see slots.vy) of a checker slot; 0 if the index was never allocated.
     """
-    return self._words[CHECKER][index]
-
-
-@external
-@view
-def seat_words(
-    epoch: uint256,
-    checker_slots: uint256,
-    provider_slots: uint256,
-    indices: DynArray[uint256, MAX_SEATS],
-) -> DynArray[uint256, MAX_SEATS]:
-    """
-    @notice Everything Consensus needs of the Registry, in one call: verifies both counts of slots and
-            returns the packed words of the named checkers.
-    @param epoch The current or the previous epoch.
-    @param checker_slots Claimed number of checker slots allocated before `epoch`.
-    @param provider_slots Claimed number of provider slots allocated before `epoch`.
-    @param indices Checker indices.
-    @return DynArray Their words in the same order.
-    """
-    providers_before: uint256 = 0
-    checkers_before: uint256 = 0
-    providers_before, checkers_before = self._slots_before(epoch)
-    assert provider_slots == providers_before, "registry: wrong count of provider slots"
-    assert checker_slots == checkers_before, "registry: wrong count of checker slots"
-    words: DynArray[uint256, MAX_SEATS] = []
-    for index: uint256 in indices:
-        words.append(self._words[CHECKER][index])
-    return words
+    return self._words[census.CHECKER][index]
 
 
 @internal
@@ -418,34 +373,10 @@ def _current_epoch() -> uint256:
 
 @internal
 @view
-def _count(kind: uint256) -> uint256:
-    return (self._census >> (_KIND_BITS * kind)) & _CENSUS_MASK
-
-
-@internal
-@view
-def _slots_before(epoch: uint256) -> (uint256, uint256):
-    # A later registration could still lengthen the prefix of an epoch that has not started; one of an
-    # older epoch may have been forgotten.
-    current: uint256 = self._current_epoch()
-    assert epoch <= current and current <= epoch + 1, "registry: epoch is not current or previous"
-    census: uint256 = self._census
-    if epoch <= (census >> _A_SHIFT) & _CENSUS_MASK:
-        # Between b and a nothing was allocated, so every epoch after b sees what was there before a.
-        # b < a <= current, so epoch is not before b.
-        if epoch > census >> _B_SHIFT:
-            census = census >> _BEFORE_A_SHIFT
-        else:
-            census = census >> _BEFORE_B_SHIFT
-    return census & _CENSUS_MASK, (census >> _KIND_BITS) & _CENSUS_MASK
-
-
-@internal
-@view
 def _check_prefix(kind: uint256, epoch: uint256, hint: uint256):
     # A later registration could still lengthen the prefix of an epoch that has not started.
     assert epoch <= self._current_epoch(), "registry: epoch has not started"
-    count: uint256 = self._count(kind)
+    count: uint256 = census._count(kind)
     assert hint <= count, "registry: hint exceeds slots"
     if hint > 0:
         last: uint256 = self._records[kind][unsafe_sub(hint, 1)].account >> 128
@@ -487,7 +418,7 @@ def _slot(kind: uint256, index: uint256) -> Slot:
 @view
 def _page(kind: uint256, start: uint256, count: uint256) -> DynArray[Slot, MAX_PAGE]:
     page: DynArray[Slot, MAX_PAGE] = []
-    allocated: uint256 = self._count(kind)
+    allocated: uint256 = census._count(kind)
     if start < allocated:
         length: uint256 = min(min(count, MAX_PAGE), allocated - start)
         for i: uint256 in range(length, bound=MAX_PAGE):
@@ -509,25 +440,10 @@ def _allocate(kind: uint256, epoch: uint256) -> (uint256, uint256):
             self._queues[kind] = queue + 1
             return free, self._records[kind][free].account >> 128
 
-    census: uint256 = self._census
-    a: uint256 = (census >> _A_SHIFT) & _CENSUS_MASK
-    if epoch > a:
-        counts: uint256 = census & _COUNTS_MASK
-        befores: uint256 = (census >> _BEFORE_A_SHIFT) & _COUNTS_MASK
-        census = (
-            counts
-            | (counts << _BEFORE_A_SHIFT)
-            | (befores << _BEFORE_B_SHIFT)
-            | (epoch << _A_SHIFT)
-            | (a << _B_SHIFT)
-        )
-    count: uint256 = (census >> (_KIND_BITS * kind)) & _CENSUS_MASK
-    limit: uint256 = MAX_SLOTS
-    if kind == CHECKER:
+    limit: uint256 = census.MAX_SLOTS
+    if kind == census.CHECKER:
         limit = MAX_CHECKERS
-    assert count < limit, "registry: no slot is free"
-    self._census = census + (1 << (_KIND_BITS * kind))
-    return count, epoch
+    return census._allocate(kind, epoch, limit), epoch
 
 
 @internal
@@ -546,7 +462,7 @@ def _register(
     received: uint256 = staticcall IERC20(token).balanceOf(self) - before
 
     minimum: uint256 = min_provider_stake
-    if kind == CHECKER:
+    if kind == census.CHECKER:
         minimum = min_checker_stake
     assert received >= minimum, "registry: stake is too small"
     units: uint256 = received // stake_unit

@@ -24,10 +24,9 @@ H: constant(uint256) = ONES * 2**15
 # The top bit of every byte.
 BYTE_TOPS: constant(uint256) = max_value(uint256) // 255 * 128
 
-# H - ONES, which takes a score m to m | H less one.
-BELOW_H: constant(uint256) = ONES * MAX_SCORE
-
-BELOW_LOW: constant(uint256) = ONES * 32_766
+# One and two less than H in every lane.
+BELOW_H: constant(uint256) = ONES * (2**15 - 1)
+BELOW_H_BY_2: constant(uint256) = ONES * (2**15 - 2)
 
 # Every second lane, and one in every second lane: sums of scores need more than 16 bits.
 EVEN_ONES: constant(uint256) = max_value(uint256) // (2**32 - 1)

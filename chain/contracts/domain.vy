@@ -1,0 +1,59 @@
+#pragma version 0.4.3
+#pragma evm-version london
+"""
+@title What checkers sign
+@license Apache-2.0
+@notice A report is signed as EIP-712 typed data, so a signature is good for one contract on one chain.
+"""
+
+NAME: constant(String[6]) = "Kaisar"
+VERSION: constant(String[1]) = "1"
+
+_DOMAIN_TYPEHASH: constant(bytes32) = keccak256(
+    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+)
+
+# `scores` is keccak256 of the sixteen score words.
+REPORT_TYPEHASH: constant(bytes32) = keccak256(
+    "Report(uint32 epoch,uint32 shard,uint256 online,uint256 fraud,bytes32 scores,bytes32 evidence)"
+)
+
+_CACHED: immutable(bytes32)
+_CACHED_CHAIN: immutable(uint256)
+
+
+@deploy
+def __init__():
+    _CACHED = self._build()
+    _CACHED_CHAIN = chain.id
+
+
+@external
+@view
+def eip712Domain() -> (
+    bytes1, String[6], String[1], uint256, address, bytes32, DynArray[uint256, 1]
+):
+    """
+    @notice The signing domain, as EIP-5267 wants it: name, version, chain and this contract.
+    """
+    # 0x0f: of the five possible fields, all but the salt.
+    return 0x0f, NAME, VERSION, chain.id, self, empty(bytes32), []
+
+
+@internal
+@view
+def _build() -> bytes32:
+    return keccak256(
+        abi_encode(_DOMAIN_TYPEHASH, keccak256(NAME), keccak256(VERSION), chain.id, self)
+    )
+
+
+@internal
+@view
+def _separator() -> bytes32:
+    """
+    @notice The domain separator, rebuilt only if the chain has forked under another id.
+    """
+    if chain.id == _CACHED_CHAIN:
+        return _CACHED
+    return self._build()

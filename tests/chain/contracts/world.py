@@ -1,0 +1,237 @@
+"""A small network on a titanoboa chain: contracts, wallets, registrations, reports and bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boa
+from eth_keys import keys
+from eth_utils import keccak
+
+from tests.chain.contracts import reference
+
+CONTRACTS = Path(__file__).parents[3] / "chain" / "contracts"
+MOCKS = Path(__file__).parent / "mocks"
+
+UNIT = 10**18
+NO_EXIT = 2**32 - 1
+EPOCH_SECONDS = 600
+GRACE_SECONDS = 120
+UNSTAKE_DELAY = 3_000
+TOLERANCE_SHIFT = 4
+RING = 4
+REUSE_DELAY = 6
+SUPPLY = 10**9 * UNIT
+PROVIDER_POOL = 1_000 * UNIT
+CHECKER_POOL = 500 * UNIT
+
+
+@cache
+def deployer(name: str) -> Any:
+    """A contract's deployer; compiled once per test run."""
+    path = CONTRACTS / f"{name}.vy"
+    return boa.load_partial(str(path if path.exists() else MOCKS / f"{name}.vy"))
+
+
+@cache
+def private_key(name: str) -> Any:
+    return keys.PrivateKey(keccak(name.encode()))
+
+
+def wallet(name: str) -> str:
+    """The address of the wallet called `name`."""
+    return str(private_key(name).public_key.to_checksum_address())
+
+
+@dataclass(frozen=True)
+class Report:
+    """One seat's report before it is encoded."""
+
+    seat: int
+    signer: str
+    scores: Sequence[int]
+    online: int = 2**reference.LANES - 1
+    fraud: int = 0
+    evidence: bytes = b"\x11" * 32
+
+
+@dataclass
+class World:
+    """Contracts and the people registered with them; people are names, their keys follow from them."""
+
+    token: Any
+    registry: Any
+    beacon: Any
+    consensus: Any
+    rewards: Any
+    seats: int
+    genesis: int
+    checkers: list[str] = field(default_factory=list)  # by index
+    providers: list[str] = field(default_factory=list)
+
+    # -- time
+
+    @property
+    def epoch(self) -> int:
+        return int(self.registry.current_epoch())
+
+    def enter(self, epoch: int, seconds: int = 0) -> None:
+        """Move the clock to `seconds` after the start of `epoch`."""
+        target = self.genesis + epoch * EPOCH_SECONDS + seconds
+        assert target >= boa.env.timestamp, "the clock only runs forward"
+        boa.env.timestamp = target
+
+    # -- people
+
+    def give(self, person: str, amount: int) -> None:
+        self.token.transfer(wallet(person), amount)
+
+    def register(self, kind: str, person: str, stake: int = 10 * UNIT) -> int:
+        """Fund and register a wallet as "provider" or "checker"."""
+        self.give(person, stake)
+        with boa.env.prank(wallet(person)):
+            self.token.approve(self.registry, stake)
+            method: Callable[..., int] = getattr(self.registry, f"register_{kind}")
+            index = method(keccak(b"node" + person.encode()), b"\x22" * 32, b"\x33" * 32, stake)
+        people = self.checkers if kind == "checker" else self.providers
+        if index == len(people):
+            people.append(person)
+        else:
+            people[index] = person
+        return index
+
+    def populate(self, checkers: int, providers: int) -> None:
+        """Register people in the current epoch."""
+        for i in range(checkers):
+            self.register("checker", f"checker {i}")
+        for i in range(providers):
+            self.register("provider", f"provider {i}")
+
+    # -- beacon
+
+    @staticmethod
+    def secret(person: str, number: int) -> bytes:
+        return keccak(f"secret {number} of {person}".encode())
+
+    def commit(self, index: int, number: int = 0) -> None:
+        """Commit to a checker's secret of that number."""
+        person = self.checkers[index]
+        with boa.env.prank(wallet(person)):
+            self.beacon.commit(index, keccak(self.secret(person, number)))
+
+    def commit_all(self) -> None:
+        for index in range(len(self.checkers)):
+            self.commit(index)
+
+    def contribute(self, index: int, number: int = 0) -> None:
+        """Open the secret of that number and commit to the next."""
+        person = self.checkers[index]
+        opened, following = self.secret(person, number), self.secret(person, number + 1)
+        with boa.env.prank(wallet(person)):
+            self.beacon.contribute(index, opened, keccak(following))
+
+    # -- reports
+
+    def committee(self, epoch: int, shard: int = 0, slots: int | None = None) -> list[int]:
+        slots = len(self.checkers) if slots is None else slots
+        return reference.committee(self.beacon.seed(epoch), shard, slots, self.seats)
+
+    def reports(self, vectors: Sequence[Sequence[int]], epoch: int, shard: int = 0) -> list[Report]:
+        """One report per vector, from the first seats of the committee."""
+        members = self.committee(epoch, shard)
+        return [
+            Report(seat, self.checkers[members[seat]], vector)
+            for seat, vector in enumerate(vectors)
+        ]
+
+    def domain(self) -> bytes:
+        return reference.domain_separator(boa.env.evm.patch.chain_id, self.consensus.address)
+
+    def signature(
+        self, report: Report, epoch: int, shard: int = 0, domain: bytes | None = None
+    ) -> tuple[int, int, int]:
+        """(r, s, v) with v 27 or 28, by the report's signer."""
+        digest = reference.report_digest(
+            self.domain() if domain is None else domain,
+            epoch,
+            shard,
+            report.online,
+            report.fraud,
+            reference.pack(report.scores),
+            report.evidence,
+        )
+        signature = private_key(report.signer).sign_msg_hash(digest)
+        return signature.r, signature.s, 27 + signature.v
+
+    def encode(
+        self,
+        report: Report,
+        epoch: int,
+        shard: int = 0,
+        signature: tuple[int, int, int] | None = None,
+    ) -> tuple[object, ...]:
+        r, s, v = signature or self.signature(report, epoch, shard)
+        return (
+            report.seat,
+            reference.blocks(report.scores),
+            report.online,
+            report.fraud,
+            report.evidence,
+            reference.word(r),
+            s | (v - 27) << 255,
+        )
+
+    def submit(
+        self,
+        reports: Sequence[Report],
+        epoch: int,
+        shard: int = 0,
+        medians: Sequence[int] | None = None,
+        encoded: Sequence[tuple[object, ...]] | None = None,
+    ) -> None:
+        if medians is None:
+            medians = reference.low_medians([report.scores for report in reports])
+        self.consensus.submit(
+            epoch,
+            shard,
+            reference.blocks(medians),
+            [self.encode(r, epoch, shard) for r in reports] if encoded is None else encoded,
+        )
+
+
+def build(
+    seats: int = 4,
+    token: Any = None,
+    ring: int = RING,
+    reuse_delay: int = REUSE_DELAY,
+    provider_pool: int = PROVIDER_POOL,
+    checker_pool: int = CHECKER_POOL,
+) -> World:
+    """Deploy everything with genesis now."""
+    genesis = boa.env.timestamp
+    if token is None:
+        token = deployer("Token").deploy("Kaisar", "KAI", SUPPLY)
+    registry = deployer("Registry").deploy(
+        token, UNIT, 2 * UNIT, UNIT, genesis, EPOCH_SECONDS, UNSTAKE_DELAY, reuse_delay
+    )
+    beacon = deployer("Beacon").deploy(registry)
+    consensus = deployer("Consensus").deploy(
+        registry, beacon, seats, GRACE_SECONDS, TOLERANCE_SHIFT, ring
+    )
+    rewards = deployer("Rewards").deploy(
+        token, registry, consensus, beacon, provider_pool, checker_pool
+    )
+    return World(token, registry, beacon, consensus, rewards, seats, genesis)
+
+
+def lanes(*scores: int) -> list[int]:
+    """A vector that starts with these scores, the rest 0."""
+    return [*scores, *[0] * (reference.LANES - len(scores))]
+
+
+def change(report: Report, **changes: Any) -> Report:
+    return replace(report, **changes)
