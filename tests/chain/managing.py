@@ -1,12 +1,12 @@
 """A transaction manager under test, and an endpoint that fails when it is told to."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
 
-from chain.journal import Journal, MemoryJournal
+from chain.journal import Journal, JournalEntry, MemoryJournal
 from chain.records import Call, Receipt
 from chain.rpc import Rpc
 from chain.signer import KeySigner
@@ -38,12 +38,31 @@ class HookedRpc(Rpc):
         )
 
 
+class _NotingJournal:
+    """Passes everything on to a journal, and notes what was recorded."""
+
+    def __init__(self, journal: Journal, history: list[JournalEntry]) -> None:
+        self._journal = journal
+        self._history = history
+
+    def record(self, entry: JournalEntry) -> None:
+        self._journal.record(entry)
+        self._history.append(entry)
+
+    def forget(self, nonce: int) -> None:
+        self._journal.forget(nonce)
+
+    def entries(self) -> Sequence[JournalEntry]:
+        return self._journal.entries()
+
+
 class Bench:
     """One wallet's manager on a backend, with shorthand for what tests do to it."""
 
     def __init__(self, backend: Backend, journal: Journal, signer: KeySigner) -> None:
         self.backend = backend
-        self.journal = journal
+        self.history = list(journal.entries())
+        self.journal = _NotingJournal(journal, self.history)
         self.signer = signer
         self.rpc = HookedRpc(backend.url)
         self.manager: TransactionManager
@@ -52,7 +71,13 @@ class Bench:
 
     @property
     def hashes(self) -> list[bytes]:
-        return [entry.hash for entry in self.journal.entries()]
+        """Of all attempts that were ever journalled."""
+        return [entry.hash for entry in self.history]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the journal has nothing left."""
+        return not self.journal.entries()
 
     def start(self, call: Call, label: str, **options: Any) -> None:
         """Execute a call in the background; its outcome appears in `outcomes`."""

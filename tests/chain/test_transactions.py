@@ -61,7 +61,7 @@ async def test_a_transfer_is_journalled_sent_and_confirmed(backend: Backend) -> 
     async with managing(backend) as bench:
         bench.start(transfer(5), "rent", confirmations=1)
         await bench.until_waiting()
-        (entry,) = bench.journal.entries()
+        (entry,) = bench.history
         assert (entry.nonce, entry.label) == (0, "rent")
         backend.mine()
         await until(lambda: "rent" in bench.outcomes)
@@ -83,7 +83,7 @@ async def test_final_means_final_and_clears_the_journal(backend: Backend) -> Non
         final = await bench.rpc.request("eth_getBlockByNumber", "finalized", False)
         assert isinstance(final, dict)
         assert int(final["number"], 16) >= receipt.block_number
-        await until(lambda: bench.hashes == [])
+        await until(lambda: bench.is_settled)
 
 
 async def test_confirmations_are_counted(devchain: DevchainBackend) -> None:
@@ -109,7 +109,7 @@ async def test_finality_can_be_a_number_of_blocks(devchain: DevchainBackend) -> 
         await bench.until_waiting()
         devchain.mine(2)
         await until(lambda: "rent" in bench.outcomes)
-        assert bench.hashes == []
+        assert bench.is_settled
 
 
 async def test_one_nonce_at_a_time(backend: Backend) -> None:
@@ -122,7 +122,7 @@ async def test_one_nonce_at_a_time(backend: Backend) -> None:
         assert len(bench.hashes) == 1
         backend.mine()
         await bench.until_waiting(2)
-        assert [entry.nonce for entry in bench.journal.entries()] == [0, 1]
+        assert [entry.nonce for entry in bench.history] == [0, 1]
         await bench.receipt_of("second")
 
 
@@ -144,7 +144,7 @@ async def test_a_gas_limit_is_estimated_with_a_margin(backend: Backend) -> None:
         code = creation_of(bytes(100))
         bench.start(Call(to=None, data=code), "creation", confirmations=1)
         await bench.until_waiting()
-        (entry,) = bench.journal.entries()
+        (entry,) = bench.history
         receipt = await bench.receipt_of("creation")
         assert receipt.contract is not None
         assert receipt.gas_used < fields_of(entry)["gas"] < receipt.gas_used * 14 // 10
@@ -183,7 +183,7 @@ async def test_an_outcome_that_became_final_before_it_is_asked_for(backend: Back
     (entry,) = journal.entries()
     async with managing(backend, journal) as bench:
         backend.mine(5)
-        await until(lambda: bench.hashes == [])
+        await until(lambda: bench.is_settled)
         bench.start(transfer(), "rent")
         await until(lambda: "rent" in bench.outcomes)
         receipt = bench.outcomes["rent"]
@@ -195,11 +195,12 @@ async def test_an_outcome_that_became_final_before_it_is_asked_for(backend: Back
 async def test_another_intent_after_a_crash_gets_its_own_nonce(backend: Backend) -> None:
     journal = MemoryJournal()
     await crash(backend, journal, after_sending=True)
+    (entry,) = journal.entries()
     async with managing(backend, journal) as bench:
         bench.start(transfer(9), "rent", confirmations=1)
         receipt = await bench.receipt_of("rent")
         assert await bench.nonce() == 2
-        assert receipt.transaction_hash not in {journal.entries()[0].hash}
+        assert receipt.transaction_hash != entry.hash
 
 
 async def test_what_is_not_mined_is_replaced_at_a_higher_price(backend: Backend) -> None:
@@ -224,7 +225,7 @@ async def test_what_is_not_mined_is_replaced_at_a_higher_price(backend: Backend)
         second = await bench.until_waiting(2)
         receipt = await bench.receipt_of("rent")
         assert receipt.transaction_hash == second
-    first_fields, second_fields = (fields_of(entry) for entry in bench.journal.entries())
+    first_fields, second_fields = (fields_of(entry) for entry in bench.history)
     assert first_fields["nonce"] == second_fields["nonce"] == 0
     for price in ("maxPriorityFeePerGas", "maxFeePerGas"):
         assert second_fields[price] * 100 >= first_fields[price] * 120
@@ -299,7 +300,7 @@ async def test_a_price_cap_ends_the_raising(devchain: DevchainBackend) -> None:
             await until(lambda: len(sent) > block)  # noqa: B023 - used at once
             devchain.mine()
         assert 2 <= len(bench.hashes) <= 8
-        prices = [fields_of(entry)["maxFeePerGas"] for entry in bench.journal.entries()]
+        prices = [fields_of(entry)["maxFeePerGas"] for entry in bench.history]
         assert prices == sorted(set(prices))
         assert prices[-1] <= policy.max_fee
 
@@ -319,7 +320,7 @@ async def test_a_nonce_that_a_stranger_has_just_used(backend: Backend) -> None:
         receipt = await bench.receipt_of("rent")
         assert receipt.transaction_hash not in strangers
         assert await bench.nonce() == 2
-        assert [entry.nonce for entry in bench.journal.entries()] == [1]
+        assert [entry.nonce for entry in bench.history] == [0, 1]
 
 
 async def test_a_nonce_that_a_stranger_takes_from_us(backend: Backend) -> None:
@@ -330,7 +331,7 @@ async def test_a_nonce_that_a_stranger_takes_from_us(backend: Backend) -> None:
         error = await bench.error_of("rent")
         assert isinstance(error, SupersededError), error
         assert error.nonce == 0
-        await until(lambda: bench.hashes == [])
+        await until(lambda: bench.is_settled)
         bench.start(transfer(), "rent once more", confirmations=1)
         await bench.receipt_of("rent once more")
 
@@ -405,7 +406,7 @@ async def test_what_a_caller_took_for_done_is_still_watched(devchain: DevchainBa
         devchain.reorganise(1)
         await until(lambda: devchain.waits(sent))
         devchain.mine(3)
-        await until(lambda: bench.hashes == [])
+        await until(lambda: bench.is_settled)
         assert await bench.nonce() == 1
 
 
@@ -513,7 +514,7 @@ async def test_what_was_not_mined_in_time_gives_its_nonce_back(backend: Backend)
         assert await bench.nonce() == 2
         # Only the second intent reached its receiver.
         assert await bench.rpc.quantity("eth_getBalance", "0x" + NOBODY.hex(), "latest") == 7
-    voided = next(fields_of(e) for e in bench.journal.entries() if e.hash == void)
+    voided = next(fields_of(e) for e in bench.history if e.hash == void)
     assert (bytes(voided["to"]), voided["value"]) == (bytes(ALICE.address), 0)
 
 
@@ -568,7 +569,7 @@ async def test_what_the_wallet_cannot_pay_is_refused_and_holds_up_nobody(
         await until(lambda: "castle" in bench.outcomes)
         error = bench.outcomes["castle"]
         assert isinstance(error, RefusedError), error
-        assert bench.hashes == []
+        assert bench.is_settled
         bench.start(transfer(), "rent", confirmations=1)
         await bench.receipt_of("rent")
         assert await bench.nonce() == 1
@@ -600,7 +601,7 @@ async def test_an_endpoint_without_a_tip_to_suggest(devchain: DevchainBackend) -
         bench.rpc.hook = hook
         bench.start(transfer(), "rent", confirmations=1)
         await bench.until_waiting()
-        assert fields_of(bench.journal.entries()[0])["maxPriorityFeePerGas"] == 123
+        assert fields_of(bench.history[0])["maxPriorityFeePerGas"] == 123
         await bench.receipt_of("rent")
 
 
@@ -616,7 +617,7 @@ async def test_nothing_is_asked_while_there_is_nothing_to_do(devchain: DevchainB
         bench.start(transfer(), "rent")
         await bench.until_waiting()
         await bench.receipt_of("rent")
-        await until(lambda: bench.hashes == [])
+        await until(lambda: bench.is_settled)
         await trio.testing.wait_all_tasks_blocked(0.05)
         before = len(asked)
         devchain.mine(3)
@@ -635,7 +636,7 @@ async def test_a_void_that_was_mined_after_a_crash_is_said(devchain: DevchainBac
         bench.start(transfer(5), "rent")
         error = await bench.error_of("rent")
         assert isinstance(error, ExpiredError), error
-        await until(lambda: bench.hashes == [])
+        await until(lambda: bench.is_settled)
 
 
 async def test_a_revert_without_words(devchain: DevchainBackend) -> None:
@@ -672,7 +673,7 @@ async def test_a_stranger_who_is_faster_again_and_again(devchain: DevchainBacken
         error = bench.outcomes["rent"]
         assert isinstance(error, RefusedError), error
         assert "nonce too low" in error.message
-        assert bench.hashes == []
+        assert bench.is_settled
 
 
 def test_a_broken_journal_is_told_at_once(devchain: DevchainBackend) -> None:
