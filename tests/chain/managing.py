@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from hexbytes import HexBytes
 
 from chain.journal import Journal, JournalEntry, MemoryJournal
 from chain.records import Call, Receipt
@@ -14,9 +17,11 @@ from chain.transactions import TransactionManager
 from protocols.hashing import keccak256
 from protocols.types import Wallet
 from tests.chain.backends import ALICE, CHAIN_ID, Backend
+from tests.chain.test_devchain_node import creation_of
 
 NOBODY = Wallet(b"\x99" * 20)
 SECONDS = 20.0
+SEND = "eth_sendRawTransaction"
 
 Forward = Callable[[], Awaitable[object]]
 Hook = Callable[[str, tuple[Any, ...], Forward], Awaitable[object]]
@@ -170,3 +175,41 @@ async def until(is_true: Callable[[], bool], seconds: float = SECONDS) -> None:
 
 def transfer(value: int = 1, gas_limit: int | None = 21_000) -> Call:
     return Call(to=NOBODY, value=value, gas_limit=gas_limit)
+
+
+class CrashError(BaseException):
+    """Stands for kill -9: nothing handles it."""
+
+
+def fields_of(entry: JournalEntry) -> dict[str, Any]:
+    return TypedTransaction.from_bytes(HexBytes(entry.raw)).as_dict()
+
+
+async def crash(backend: Backend, journal: MemoryJournal, *, after_sending: bool) -> None:
+    """Let a manager die at its first broadcast."""
+
+    async def hook(method: str, _: tuple[Any, ...], forward: Forward) -> object:
+        if method == SEND:
+            if after_sending:
+                await forward()
+            raise CrashError
+        return await forward()
+
+    with pytest.RaisesGroup(CrashError, flatten_subgroups=True):
+        async with managing(backend, journal) as bench:
+            bench.rpc.hook = hook
+            bench.start(transfer(), "rent")
+            await trio.sleep_forever()
+
+
+async def deploy(bench: Bench, code: bytes) -> Wallet:
+    bench.start(Call(to=None, data=creation_of(code)), "creation", confirmations=1)
+    receipt = await bench.receipt_of("creation")
+    assert receipt.contract is not None
+    return receipt.contract
+
+
+def reverting_code(reason: str) -> bytes:
+    text = bytes.fromhex("08c379a0") + (32).to_bytes(32, "big")
+    text += len(reason).to_bytes(32, "big") + reason.encode().ljust(32, b"\0")
+    return bytes.fromhex(f"60{len(text):02x}600c60003960{len(text):02x}6000fd") + text

@@ -15,8 +15,8 @@ from tests.chain.backends import (
     running_anvil,
     running_devchain,
 )
+from tests.chain.managing import reverting_code
 from tests.chain.test_devchain_node import GWEI, NOBODY, STORE, creation_of, signed
-from tests.chain.test_transactions import reverting_code
 
 ADDRESS = "0x" + ALICE.address.hex()
 
