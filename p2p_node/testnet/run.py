@@ -43,6 +43,10 @@ START_SECONDS = 120.0
 
 REGISTER_SECONDS = 120.0
 
+DEPLOY_SECONDS = 8
+"""How long a deployment takes on one-second blocks. Epoch 0 begins when it is done, so that on a
+usual machine everybody registers within it."""
+
 CLAIM_SECONDS = 60.0
 """After the last epoch closed, for everybody's claims to be in a block."""
 
@@ -54,6 +58,9 @@ RESERVE_EPOCHS = 50
 """The reward fund holds this many epochs more than the run is asked for."""
 
 DEVCHAIN_GAS = 10**24
+
+MAX_UNMINED = 16
+"""Transactions of the funder under way at once, so that everybody is funded in a block or two."""
 
 LAST_BLOCKS = 3
 """Blocks to wait for after the nodes have stopped: what they had sent is then in one of them."""
@@ -110,7 +117,12 @@ async def _chain_access(rpc_url: str, funder: KeySigner) -> AsyncIterator[_Acces
     try:
         chain_id = await rpc.quantity("eth_chainId")
         manager = TransactionManager(
-            rpc, funder, MemoryJournal(), chain_id=chain_id, poll_seconds=0.2
+            rpc,
+            funder,
+            MemoryJournal(),
+            chain_id=chain_id,
+            poll_seconds=0.2,
+            max_unmined=MAX_UNMINED,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(manager.run)
@@ -189,7 +201,9 @@ class _Run:
         emission = preset.provider_pool + preset.checker_pool
         deadline = trio.current_time() + START_SECONDS
         options = DeploymentOptions(
-            preset=preset, reward_fund=emission * (plan.epochs + RESERVE_EPOCHS)
+            preset=preset,
+            reward_fund=emission * (plan.epochs + RESERVE_EPOCHS),
+            genesis=int(time.time()) + DEPLOY_SECONDS,
         )
         deployment = await deploy(
             access.rpc, access.manager, access.chain_id, options, deadline=deadline
@@ -229,15 +243,21 @@ class _Run:
     async def _fund(self, deployment: Deployment) -> None:
         """Give everybody its stake, and gas where the chain is not our own."""
         calls = Calls(deployment)
-        for each in self._participants:
-            if self._options.rpc_url is not None:
-                gas = Call(to=each.wallet, value=FUNDED_GAS)
-                await self._execute(gas, f"gas for {each.name}")
-            await self._execute(calls.transfer(each.wallet, each.funded), f"stake of {each.name}")
+        limiter = trio.CapacityLimiter(MAX_UNMINED)
+        async with trio.open_nursery() as nursery:
+            for each in self._participants:
+                if self._options.rpc_url is not None:
+                    gas = Call(to=each.wallet, value=FUNDED_GAS)
+                    nursery.start_soon(self._send, gas, f"gas for {each.name}", limiter)
+                stake = calls.transfer(each.wallet, each.funded)
+                nursery.start_soon(self._send, stake, f"stake of {each.name}", limiter)
 
-    async def _execute(self, call: Call, label: str) -> None:
+    async def _send(self, call: Call, label: str, limiter: trio.CapacityLimiter) -> None:
         deadline = trio.current_time() + START_SECONDS
-        await self._access.manager.execute(call, label=label, deadline=deadline, confirmations=1)
+        async with limiter:
+            await self._access.manager.execute(
+                call, label=label, deadline=deadline, confirmations=1
+            )
 
     async def _wait_until_registered(self, chain: ChainClient) -> Epoch:
         """Wait for every registration; return the first epoch in which everybody is active."""
