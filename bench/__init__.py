@@ -1,1 +1,1 @@
-"""Benchmarks: one module per claim, each run with ``python -m bench.<name>`` and ``--json PATH``."""
+"""Benchmarks: one module per claim, run with ``python -m bench.<name> [--json PATH]``."""

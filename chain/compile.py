@@ -1,8 +1,8 @@
-"""Compiles the contracts into the artefacts that are checked in, so that running a node needs no Vyper.
+"""Compiles the contracts into artefacts that are checked in, so that running a node needs no Vyper.
 
-``python -m chain.compile`` rewrites ``chain/artefacts/<Name>.json``; with ``--check`` it writes nothing and
-exits with status 1 if an artefact is missing, stale or left over. The compiler version is the one that the
-sources' pragma names; Vyper refuses any other.
+``python -m chain.compile`` rewrites ``chain/artefacts/<Name>.json``; with ``--check`` it writes
+nothing and exits with status 1 if an artefact is missing, stale or left over. The compiler is the
+version that the sources' pragma names; Vyper refuses any other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EVM_VERSION = "london"
 """What peaq's documentation says to pin (facts of 2026-10); every source repeats it in a pragma."""
 
 MAX_DEPLOYED_BYTES = 12_000
-"""Bound on deployed code. peaq charges proof size, so a contract's whole code weighs on every call to it:
+"""Bound on deployed code. peaq charges for proof size, so the whole code weighs on every call:
 24 KB would cost at least 98k gas per transaction."""
 
 FORBIDDEN_OPCODES: Mapping[int, str] = {0x5C: "TLOAD", 0x5D: "TSTORE", 0x5E: "MCOPY", 0x5F: "PUSH0"}
@@ -45,16 +45,17 @@ def opcodes(code: bytes) -> Iterable[int]:
 def compile_contract(name: str) -> dict[str, object]:
     """Compiles ``contracts/<name>.vy`` and returns its artefact.
 
-    Keys: ``name``, ``compiler``, ``evm_version``, ``deployed_size`` (bytes of code at the address, immutables
-    included), ``abi``, ``bytecode`` (creation code, 0x-prefixed hex, without constructor arguments).
+    Keys: ``name``, ``compiler``, ``evm_version``, ``deployed_size`` (bytes of code at the address,
+    immutables included), ``abi``, ``bytecode`` (creation code, 0x-prefixed hex, without constructor
+    arguments).
     """
     # Imported here: with the artefacts in place nothing but this function needs the compiler.
     from vyper import __version__
     from vyper.compiler import compile_from_file_input
     from vyper.compiler.input_bundle import FilesystemInputBundle
 
-    # The contracts' own folder is the whole search path, and no metadata is appended to the code: the
-    # output depends on nothing but the sources and the compiler.
+    # The contracts' own folder is the whole search path, and no metadata is appended to the code:
+    # the output depends on nothing but the sources and the compiler.
     bundle = FilesystemInputBundle([CONTRACTS_DIR])
     output = compile_from_file_input(
         bundle.load_file(f"{name}.vy"),
@@ -129,10 +130,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         stale = stale_artefacts()
         for name in stale:
-            print(f"stale artefact: {name}; run python -m chain.compile", file=sys.stderr)
+            sys.stderr.write(f"stale artefact: {name}; run python -m chain.compile\n")
         return 1 if stale else 0
     for artefact in write_artefacts():
-        print(f"{artefact['name']:<10} {artefact['deployed_size']:>6} bytes deployed")
+        sys.stdout.write(f"{artefact['name']:<10} {artefact['deployed_size']:>6} bytes deployed\n")
     return 0
 
 

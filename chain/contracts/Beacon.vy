@@ -3,18 +3,19 @@
 """
 @title Beacon of epoch seeds
 @license Apache-2.0
-@notice The seed of an epoch decides its committees. It comes from secrets that checkers committed to in
-        an earlier epoch and revealed in the one before, each mixed with the hash of the block before
-        its own: nobody knows a seed before its epoch starts, and prevrandao (always 0 on peaq) plays
-        no part.
+@notice The seed of an epoch decides its committees. It comes from secrets that checkers committed
+        to in an earlier epoch and revealed in the one before, each mixed with the hash of the block
+        before its own. Nobody knows it before the last of these contributions; prevrandao, which is
+        always 0 on peaq, plays no part. Without any contribution it can be computed beforehand.
 
         Each contribution does accumulator = keccak256(accumulator, secret, blockhash(number - 1)).
-        The first interaction of an epoch freezes seed(e) = keccak256(accumulator, uint256(e)) with its
-        last four bytes replaced by uint32(e); what is contributed during e only reaches seed(e + 1).
+        The first interaction of an epoch freezes seed(e) = keccak256(accumulator, uint256(e)) with
+        its last four bytes replaced by uint32(e). What is contributed during e reaches the seed of
+        e + 1 and no earlier one.
 
         A checker can only choose to reveal or not, and whoever withholds in an epoch forfeits its
-        checker reward of that epoch (Rewards asks `contributed`). The last one to reveal has that one
-        bit of influence per epoch, at that price.
+        checker reward of that epoch (Rewards asks `contributed`). The last one to reveal has that
+        one bit of influence per epoch, at that price.
 """
 
 from . import slots
@@ -38,8 +39,9 @@ event SeedFrozen:
     epoch: indexed(uint256)
     seed: bytes32
 
-# A checker's record beside its commitment, one word: bits 0..31 the epoch in which the commitment was
-# stored, bit 32 + d whether it contributed d epochs before that one. So 224 epochs of history fit.
+# A checker's record beside its commitment, one word: bits 0..31 the epoch in which the commitment
+# was stored, bit 32 + d whether it contributed d epochs before that one. So 224 epochs of history
+# fit.
 HISTORY_EPOCHS: constant(uint256) = 224
 _EPOCH_MASK: constant(uint256) = 2**32 - 1
 
@@ -49,8 +51,8 @@ _EPOCH_SECONDS: immutable(uint256)
 
 accumulator: public(bytes32)
 
-# The last seeds that were frozen, of an even and of an odd epoch. A seed ends in its epoch, which tells
-# whether the place holds the seed that is asked for: Consensus reads one word instead of two.
+# The last seeds that were frozen, of an even and of an odd epoch. A seed ends in its epoch, which
+# tells whether the place holds the seed that is asked for: Consensus reads one word instead of two.
 _seeds: uint256[2]
 _commitments: HashMap[uint256, bytes32]  # checker index -> commitment
 _histories: HashMap[uint256, uint256]  # checker index -> record
@@ -76,9 +78,11 @@ def __init__(registry_: address):
 @external
 def commit(checker_index: uint256, commitment: bytes32):
     """
-    @notice Stores the caller's commitment: its first, or one replacing a lost secret. It can be opened
-            from the next epoch on, so replacing one skips this epoch's contribution and its reward.
-    @param checker_index The caller's checker index. It need not be active yet, but must not have left.
+    @notice Stores the caller's commitment: its first, or one replacing a lost secret. It can be
+            opened from the next epoch on, so replacing one skips this epoch's contribution and its
+            reward.
+    @param checker_index The caller's checker index. It need not be active yet, but must not have
+           left.
     @param commitment keccak256 of a 32-byte secret; not zero.
     """
     epoch: uint256 = self._freeze()
@@ -91,8 +95,8 @@ def commit(checker_index: uint256, commitment: bytes32):
 @external
 def contribute(checker_index: uint256, secret: bytes32, next_commitment: bytes32):
     """
-    @notice Opens the commitment made in an earlier epoch and makes the next. At most once per epoch,
-            because the new commitment is of this epoch and cannot be opened in it.
+    @notice Opens the commitment made in an earlier epoch and makes the next. At most once per
+            epoch, because the new commitment is of this epoch and cannot be opened in it.
     @param checker_index The caller's checker index; it must be active in the current epoch.
     @param secret What keccak256 turns into the stored commitment.
     @param next_commitment keccak256 of the next 32-byte secret; not zero.
@@ -177,13 +181,14 @@ def _derive(accumulator: bytes32, epoch: uint256) -> uint256:
 @internal
 def _freeze() -> uint256:
     """
-    @notice Fixes the current epoch's seed, once, before anything of this epoch reaches the accumulator.
+    @notice Fixes the current epoch's seed, once, before anything of this epoch reaches the
+            accumulator.
     @return uint256 The current epoch.
     """
     current: uint256 = self._current_epoch()
     if self._seeds[current & 1] & _EPOCH_MASK != current:
-        # Bundles of the previous epoch are accepted in its grace period and need its seed. If nobody
-        # touched the contract in that epoch, its seed follows from the same accumulator.
+        # Bundles of the previous epoch are accepted in its grace period and need its seed. If
+        # nobody touched the contract in that epoch, its seed follows from the same accumulator.
         previous: uint256 = current - 1
         if self._seeds[previous & 1] & _EPOCH_MASK != previous:
             self._freeze_one(previous)

@@ -3,23 +3,24 @@
 """
 @title Consensus on the scores of a shard
 @license Apache-2.0
-@notice A committee of checkers is drawn for each epoch and shard of 256 providers (committee.vy). Each
-        member signs one report (domain.vy): 256 scores, which providers were online, which committed
-        fraud, and a root over its evidence. Anybody may bundle at least a quorum of them and submit them
-        here with the claimed medians. The contract checks that every report is signed by the checker of
-        its seat and that every claimed value is the low median of its lane, sixteen lanes at a time
-        (lanes.vy). From the same words it takes each report's deviations, the majority of the two bitmaps
-        and the totals that Rewards divides by, and keeps them (ring.vy). The first valid bundle of an
-        epoch and shard is final.
+@notice A committee of checkers is drawn for each epoch and shard of 256 providers (committee.vy).
+        Each member signs one report (domain.vy): 256 scores, which providers were online, which
+        committed fraud, and a root over its evidence. Anybody may bundle at least a quorum of them
+        and submit them here with the claimed medians. The contract checks that every report is
+        signed by the checker of its seat and that every claimed value is the low median of its
+        lane, sixteen lanes at a time (lanes.vy). From the same words it takes each report's
+        deviations, the majority of the two bitmaps and the totals that Rewards divides by, and
+        keeps them (ring.vy). The first valid bundle of an epoch and shard is final.
 
-        Fraud: a provider marked by more than half of the reports has its score stored as 0 and left out of
-        the total. Medians are checked, and deviations counted, on the scores as reported. Clearing lanes
-        before they are stored costs nothing while nobody is marked, and every reader of the ring sees the
-        score that counts.
+        Fraud: a provider marked by more than half of the reports has its score stored as 0 and left
+        out of the total. Medians are checked, and deviations counted, on the scores as reported.
+        Clearing lanes before they are stored costs nothing while nobody is marked, and every reader
+        of the ring sees the score that counts.
 
-        Deviation: with score x and median m of a lane, half x lies further from half m than
-        m >> (1 + tolerance_shift). A report's weight is `used` - deviations, but 0 when more than half of
-        the lanes deviate; `used` is the number of the shard's provider slots allocated before the epoch.
+        Deviation: half the score x of a lane lies further from half its median m than
+        m >> (1 + tolerance_shift). A report's weight is `used` - deviations, but 0 when more than
+        half of the lanes deviate; `used` is the number of the shard's provider slots allocated
+        before the epoch.
 """
 
 from . import committee as draw
@@ -57,8 +58,8 @@ event BundleAccepted:
     fraud: uint256
     total: uint256  # sum of the shard's scores, fraud counted as 0
 
-# A member's report as it is submitted. The fields are whole words, which cost less to decode than narrow
-# types, whose bounds are checked one by one.
+# A member's report as it is submitted. The fields are whole words, which cost less to decode than
+# narrow types, whose bounds are checked one by one.
 struct Report:
     seat: uint256
     scores: uint256[4][4]  # sixteen words in order, in blocks of four as the loop takes them
@@ -105,13 +106,16 @@ def __init__(
     @param seats_ Seats of a committee, 1..16. The quorum is two thirds of it, rounded up.
     @param grace_seconds_ How long after its epoch a bundle is accepted; at most one epoch, because
            Beacon keeps the seed of the previous epoch and no older.
-    @param tolerance_shift_ A score within about median / 2**tolerance_shift of the median agrees; 1..14.
+    @param tolerance_shift_ A score within about median / 2**tolerance_shift of the median agrees;
+           1..14.
     @param ring_epochs_ Epochs of results kept, 4..224: the time in which rewards can be claimed.
     """
     domain.__init__()
     ring.__init__(ring_epochs_)
     assert registry_.is_contract, "consensus: registry is not a contract"
-    assert staticcall IBeacon(beacon_).registry() == registry_, "consensus: beacon of another registry"
+    assert (
+        staticcall IBeacon(beacon_).registry() == registry_
+    ), "consensus: beacon of another registry"
     assert seats_ >= 1 and seats_ <= ring.MAX_SEATS, "consensus: seats out of range"
     assert tolerance_shift_ >= 1 and tolerance_shift_ <= 14, "consensus: tolerance out of range"
     # A reused slot must not meet results of the tenant before.
@@ -137,14 +141,15 @@ def submit(
     reports: DynArray[Report, ring.MAX_SEATS],
 ):
     """
-    @notice Settles a shard for an epoch. Anybody may send it; the sender is only named in the event.
-    @dev One long function, unrolled where indexing would cost as much as the work: calls, copies and
-         bounds checks are most of the gas that is not calldata, storage or signatures. unsafe_* wherever
-         the comment or the lanes' layout says that nothing can overflow.
+    @notice Settles a shard for an epoch. Anybody may send it; the sender is only named in the
+            event.
+    @dev One long function, unrolled where indexing would cost as much as the work: calls, copies
+         and bounds checks are most of the gas that is not calldata, storage or signatures. unsafe_*
+         wherever the comment or the lanes' layout says that nothing can overflow.
     @param epoch The epoch judged: the current one, or the previous one within the grace period.
     @param shard Providers 256 * shard .. 256 * shard + 255.
-    @param medians Low median of each lane over the given reports, before fraud is taken out; 0 in lanes
-           that had no provider slot when the epoch began. Sixteen words in order.
+    @param medians Low median of each lane over the given reports, before fraud is taken out; 0 in
+           lanes that had no provider slot when the epoch began. Sixteen words in order.
     @param reports At least `quorum` reports of distinct seats, in any order.
     """
     # First of all, because several members may send the same bundle and only one can be first.
@@ -211,10 +216,10 @@ def submit(
         ), "consensus: not signed by the seat"
 
         invalid |= (
-            (report.scores[0][0] | report.scores[0][1] | report.scores[0][2] | report.scores[0][3])
-            | (report.scores[1][0] | report.scores[1][1] | report.scores[1][2] | report.scores[1][3])
-            | (report.scores[2][0] | report.scores[2][1] | report.scores[2][2] | report.scores[2][3])
-            | (report.scores[3][0] | report.scores[3][1] | report.scores[3][2] | report.scores[3][3])
+            report.scores[0][0] | report.scores[0][1] | report.scores[0][2] | report.scores[0][3]
+            | report.scores[1][0] | report.scores[1][1] | report.scores[1][2] | report.scores[1][3]
+            | report.scores[2][0] | report.scores[2][1] | report.scores[2][2] | report.scores[2][3]
+            | report.scores[3][0] | report.scores[3][1] | report.scores[3][2] | report.scores[3][3]
         )
         reporters.append(((word >> 224) << 8) | unsafe_mul(report.seat, 9))
         online_maps.append(report.online)
@@ -227,12 +232,12 @@ def submit(
     if unsafe_mul(2, len(fraud_maps)) > count:
         fraud = lanes._majority(fraud_maps, count)
 
-    # 3. The medians. m is the low median of a lane exactly when at least p + 1 scores are <= m and at most
-    #    p are < m, with p = (count - 1) // 2. The two counts share a lane, a byte each, and start such that
-    #    a byte's top bit tells whether its condition holds: the lower one at 128 - (p + 1), rising with
-    #    each x <= m, the upper one at 128 + p, falling with each x < m.
-    #    x agrees with m when x // 2 lies in m // 2 - t .. m // 2 + t with t = m >> (1 + tolerance_shift),
-    #    that is when odd - d - 1 <= x <= odd + d with odd = m | 1 and d = 2 * t < odd.
+    # 3. The medians. m is the low median of a lane exactly when at least p + 1 scores are <= m and
+    #    at most p are < m, with p = (count - 1) // 2. The two counts share a lane, a byte each, and
+    #    start such that a byte's top bit tells whether its condition holds: the lower one starts at
+    #    128 - (p + 1) and rises with each x <= m, the upper one at 128 + p and falls with each
+    #    x < m. A score x agrees with m when x // 2 differs from m // 2 by at most t, which is
+    #    m >> (1 + tolerance_shift): when odd - d - 1 <= x <= odd + d with odd = m | 1, d = 2 * t.
     p: uint256 = unsafe_div(unsafe_sub(count, 1), 2)
     start: uint256 = unsafe_mul(
         unsafe_add(unsafe_sub(127, p), unsafe_add(128, p) << 8), lanes.ONES
@@ -242,8 +247,8 @@ def submit(
     agreeing: uint256 = 0  # 9 bits per report, in the order of the reports
     sums: uint256 = 0
     for q: uint256 in range(4):
-        # What the scores are subtracted from, see lanes.vy: bit 15 of a lane of le - x is x <= m, of lt - x
-        # it is x < m, of high - x it is x <= odd + d, of low - x it is x < odd - d - 1.
+        # What the scores are subtracted from, see lanes.vy: bit 15 of a lane of le - x is x <= m,
+        # of lt - x it is x < m, of high - x it is x <= odd + d, of low - x it is x < odd - d - 1.
         m: uint256[4] = medians[q]
         invalid |= m[0] | m[1] | m[2] | m[3]
         le: uint256[4] = [m[0] | lanes.H, m[1] | lanes.H, m[2] | lanes.H, m[3] | lanes.H]
@@ -395,7 +400,8 @@ def committee(epoch: uint256, shard: uint256) -> DynArray[uint256, ring.MAX_SEAT
 @view
 def is_open(epoch: uint256) -> bool:
     """
-    @notice Whether bundles of the epoch are accepted now: from its start until the end of its grace.
+    @notice Whether bundles of the epoch are accepted now: from its start until the end of its
+            grace.
     """
     return self._is_open(epoch)
 

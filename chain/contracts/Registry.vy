@@ -7,17 +7,17 @@
         (index // 256) and lane (index % 256), a checker's index is what committees are drawn from.
         A wallet holds at most one provider slot and one checker slot at a time.
 
-        The Ed25519 binding between node key and wallet is stored, not checked: the EVM cannot afford
-        Ed25519, so peers check it off-chain and ignore a slot whose binding is false. For the same
-        reason node keys need not be unique here: a squatter's copy has no valid binding.
+        The Ed25519 binding between node key and wallet is stored, not checked: the EVM cannot
+        afford Ed25519, so peers check it off-chain and ignore a slot whose binding is false. For
+        the same reason node keys need not be unique here: a squatter's copy has no valid binding.
 
         There is no owner. Stake leaves only to the wallet that registered the slot.
-@dev Indices are allocated in order, so the slots first allocated before an epoch are a prefix of all
-     slots. Its length for the current and the previous epoch is kept (census.vy); for any epoch a claimed
-     length can be verified in constant time.
-     A slot whose tenant left and withdrew is given to a newcomer only `reuse_delay_epochs` after the exit.
-     The delay is longer than Consensus' ring of scores, so what the old tenant may still claim is never
-     mistaken for the newcomer's.
+@dev Indices are allocated in order, so the slots first allocated before an epoch are a prefix of
+     all slots. Its length for the current and the previous epoch is kept (census.vy); for any epoch
+     a claimed length can be verified in constant time. A slot whose tenant left and withdrew is
+     given to a newcomer only `reuse_delay_epochs` after the exit. The delay is longer than
+     Consensus' ring of scores, so what the old tenant may still claim is never mistaken for the
+     newcomer's.
 """
 
 from ethereum.ercs import IERC20
@@ -87,11 +87,11 @@ epoch_seconds: public(immutable(uint256))
 unstake_delay_seconds: public(immutable(uint256))
 reuse_delay_epochs: public(immutable(uint256))
 
-# kind -> index -> word of the slot (slots.vy). Arrays rather than maps: a seat's word is found without a
-# hash, and the committee of every bundle is looked up here.
+# kind -> index -> word of the slot (slots.vy). Arrays rather than maps: a seat's word is found
+# without a hash, and the committee of every bundle is looked up here.
 _words: uint256[census.MAX_SLOTS][2]
 _records: HashMap[uint256, HashMap[uint256, Record]]  # kind -> index -> the rest of the slot
-_index_plus_one: HashMap[uint256, HashMap[address, uint256]]  # kind -> wallet -> index + 1, 0 if none
+_index_plus_one: HashMap[uint256, HashMap[address, uint256]]  # kind -> wallet -> index + 1 or 0
 
 # kind -> head | tail << 128 of its queue of slots to be reused; place in the queue -> index.
 _queues: uint256[2]
@@ -114,15 +114,19 @@ def __init__(
     @param token_ ERC-20 in which stakes are held.
     @param min_provider_stake_ Least stake of a provider, in the token's smallest unit.
     @param min_checker_stake_ Least stake of a checker, in the token's smallest unit.
-    @param stake_unit_ Size of one stake unit; not zero, at most either minimum, so nobody has 0 units.
+    @param stake_unit_ Size of one stake unit; not zero, at most either minimum, so nobody has 0
+           units.
     @param genesis_ Start of epoch 0, Unix seconds.
     @param epoch_seconds_ Length of an epoch; not zero.
     @param unstake_delay_seconds_ Wait between the exit epoch's start and withdrawal.
-    @param reuse_delay_epochs_ Epochs from the exit until the slot may be given to a newcomer; not zero.
+    @param reuse_delay_epochs_ Epochs from the exit until the slot may be given to a newcomer; not
+           zero.
     """
     assert token_.is_contract, "registry: token is not a contract"
     assert stake_unit_ > 0, "registry: stake unit is zero"
-    assert stake_unit_ <= min(min_provider_stake_, min_checker_stake_), "registry: unit exceeds minimum"
+    assert (
+        stake_unit_ <= min(min_provider_stake_, min_checker_stake_)
+    ), "registry: unit exceeds minimum"
     assert epoch_seconds_ > 0, "registry: epoch length is zero"
     assert reuse_delay_epochs_ > 0, "registry: reuse delay is zero"
     token = token_
@@ -191,7 +195,8 @@ def leave_checker() -> uint256:
 @nonreentrant
 def withdraw_provider(index: uint256) -> uint256:
     """
-    @notice Returns the stake of a provider that left, to the wallet that registered. Anyone may call.
+    @notice Returns the stake of a provider that left, to the wallet that registered. Anyone may
+            call.
     @param index The provider's index.
     @return uint256 Amount sent.
     """
@@ -202,7 +207,8 @@ def withdraw_provider(index: uint256) -> uint256:
 @nonreentrant
 def withdraw_checker(index: uint256) -> uint256:
     """
-    @notice Returns the stake of a checker that left, to the wallet that registered. Anyone may call.
+    @notice Returns the stake of a checker that left, to the wallet that registered. Anyone may
+            call.
     @param index The checker's index.
     @return uint256 Amount sent.
     """
@@ -330,8 +336,8 @@ def checker(index: uint256) -> Slot:
 @view
 def provider_index(wallet: address) -> (bool, uint256):
     """
-    @notice Whether `wallet` holds a provider slot, and its index (0 if not). A wallet that left holds
-            its slot until the stake is withdrawn.
+    @notice Whether `wallet` holds a provider slot, and its index (0 if not). A wallet that left
+            holds its slot until the stake is withdrawn.
     """
     return self._index_of(census.PROVIDER, wallet)
 
@@ -340,8 +346,8 @@ def provider_index(wallet: address) -> (bool, uint256):
 @view
 def checker_index(wallet: address) -> (bool, uint256):
     """
-    @notice Whether `wallet` holds a checker slot, and its index (0 if not). A wallet that left holds
-            its slot until the stake is withdrawn.
+    @notice Whether `wallet` holds a checker slot, and its index (0 if not). A wallet that left
+            holds its slot until the stake is withdrawn.
     """
     return self._index_of(census.CHECKER, wallet)
 

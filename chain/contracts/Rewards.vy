@@ -10,13 +10,15 @@
                        per seat that reported; nothing in an epoch in which it did not contribute to
                        Beacon (its share stays in the fund)
 
-        Shares are rounded down, so an epoch never pays more than its pools; the dust stays in the fund,
-        and so does a pool nobody earned a share of. Anybody may trigger a claim; the money always goes
-        to the wallet that held the slot in that epoch. An epoch can be claimed from its closing (end
-        plus grace) for as long as Consensus' ring holds it: current epoch < epoch + ring_epochs.
+        Shares are rounded down, so an epoch never pays more than its pools; the dust stays in the
+        fund, and so does a pool nobody earned a share of. Anybody may trigger a claim; the money
+        always goes to the wallet that held the slot in that epoch. An epoch can be claimed from its
+        closing (end plus grace) for as long as Consensus' ring holds it: current epoch < epoch +
+        ring_epochs.
 
-        Items of a claim that pay nothing (still open, expired, not earned, already paid) are skipped,
-        so that somebody who claims one of them first cannot make the rest of the transaction fail.
+        Items of a claim that pay nothing (still open, expired, not earned, already paid) are
+        skipped, so that somebody who claims one of them first cannot make the rest of the
+        transaction fail.
 @dev There is no owner and no way to take out what was funded but by earning it.
 """
 
@@ -77,8 +79,8 @@ paid: public(uint256)  # all that was ever paid
 # Provider index -> epoch // 256 -> bit epoch % 256: paid. Grows by one word in 256 epochs.
 _paid_epochs: HashMap[uint256, HashMap[uint256, uint256]]
 
-# (shard // 14) * ring + epoch % ring -> epoch << 224 | bit 16 * (shard % 14) + seat: paid. A ring like
-# Consensus', so it stops growing; the claim window ends before a word is taken over.
+# (shard // 14) * ring + epoch % ring -> epoch << 224 | bit 16 * (shard % 14) + seat: paid. A ring
+# like Consensus', so it stops growing; the claim window ends before a word is taken over.
 _paid_seats: HashMap[uint256, uint256]
 
 
@@ -194,7 +196,8 @@ def claim_checker(index: uint256, items: DynArray[Item, MAX_ITEMS]) -> uint256:
 @view
 def provider_reward(index: uint256, epoch: uint256) -> uint256:
     """
-    @notice The provider's share of the epoch, whether or not it was paid; 0 outside the claim window.
+    @notice The provider's share of the epoch, whether or not it was paid; 0 outside the claim
+            window.
     """
     return self._provider_reward(index, staticcall IRegistry(registry).provider_word(index), epoch)
 
@@ -203,8 +206,8 @@ def provider_reward(index: uint256, epoch: uint256) -> uint256:
 @view
 def checker_reward(index: uint256, epoch: uint256, shard: uint256, seat: uint256) -> uint256:
     """
-    @notice The checker's share for that seat, whether or not it was paid; 0 outside the claim window
-            and if the seat was not this checker's.
+    @notice The checker's share for that seat, whether or not it was paid; 0 outside the claim
+            window and if the seat was not this checker's.
     """
     word: uint256 = staticcall IRegistry(registry).checker_word(index)
     return self._checker_reward(index, word, epoch, shard, seat)
@@ -276,7 +279,8 @@ def _provider_reward(index: uint256, word: uint256, epoch: uint256) -> uint256:
 def _checker_reward(
     index: uint256, word: uint256, epoch: uint256, shard: uint256, seat: uint256
 ) -> uint256:
-    # Consensus verified that the seat's checker was active; this keeps a newcomer from its earnings.
+    # Consensus verified that the seat's checker was active; this keeps a newcomer from its
+    # earnings.
     if not self._claimable(epoch) or not slots._is_active(word, epoch):
         return 0
     holder: uint256 = 0

@@ -3,10 +3,11 @@
 """
 @title Kaisar test token
 @license Apache-2.0
-@notice An ERC-20 with a fixed supply for local networks and testnets: no owner, no minting, no burning.
-        On a real network an existing token's address takes its place.
+@notice An ERC-20 with a fixed supply for local networks and testnets: no owner, no minting, no
+        burning. On a real network an existing token's address takes its place.
 @dev snekmate's ERC-20 was considered and left out: it is licensed AGPL-3.0-only, and its bytecode
-     would have to be shipped in our Apache-2.0 package. Stake and rewards need nothing beyond ERC-20.
+     would have to be shipped in our Apache-2.0 package. Stake and rewards need nothing beyond
+     ERC-20.
 """
 
 from ethereum.ercs import IERC20
@@ -72,7 +73,8 @@ def transferFrom(owner: address, to: address, amount: uint256) -> bool:
 @external
 def approve(spender: address, amount: uint256) -> bool:
     """
-    @notice Lets `spender` move up to `amount` of the caller's tokens; replaces any earlier allowance.
+    @notice Lets `spender` move up to `amount` of the caller's tokens; replaces any earlier
+            allowance.
     @param spender Who may move them.
     @param amount Amount in the smallest unit.
     @return bool Always True.

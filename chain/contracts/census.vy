@@ -3,12 +3,13 @@
 """
 @title How many slots there were before an epoch
 @license Apache-2.0
-@notice Slots of both kinds are numbered in the order in which they are first allocated, so "the slots
-        allocated before epoch e" are the first n of them, and everybody must agree on n. One storage word
-        answers for the current and the previous epoch, the only ones in which bundles are judged.
-@dev Let a be the latest epoch in which a slot of either kind was allocated, and b the one before it. The
-     word holds eight numbers of 32 bits: for each kind, from bit 96 * kind, the slots now, before a and
-     before b; then, from bit 192, a and b.
+@notice Slots of both kinds are numbered in the order in which they are first allocated, so "the
+        slots allocated before epoch e" are the first n of them, and everybody must agree on n. One
+        storage word answers for the current and the previous epoch, the only ones in which bundles
+        are judged.
+@dev Let a be the latest epoch in which a slot of either kind was allocated, and b the one before
+     it. The word holds eight numbers of 32 bits: for each kind, from bit 96 * kind, the slots now,
+     before a and before b; then, from bit 192, a and b.
 """
 
 # The two kinds of participant, as they appear in events and as keys of the Registry's maps.
@@ -43,13 +44,13 @@ def _count(kind: uint256) -> uint256:
 def _slots_before(epoch: uint256) -> (uint256, uint256):
     """
     @notice Provider slots and checker slots allocated before `epoch`.
-    @dev The caller guarantees that `epoch` is the current epoch or the one before. A later epoch's numbers
-         could still grow; an earlier one's may have been forgotten.
+    @dev The caller guarantees that `epoch` is the current epoch or the one before. A later epoch's
+         numbers could still grow; an earlier one's may have been forgotten.
     """
     word: uint256 = self._word
     if epoch <= (word >> _A_SHIFT) & _MASK:
-        # Nothing was allocated between b and a, so every epoch after b sees what was there before a. And
-        # epoch is not before b: b < a <= current.
+        # Nothing was allocated between b and a, so every epoch after b sees what was there before
+        # a. And epoch is not before b: b < a <= current.
         if epoch > word >> _B_SHIFT:
             word = word >> _BEFORE_A_SHIFT
         else:

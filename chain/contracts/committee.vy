@@ -4,15 +4,15 @@
 @title Drawing a committee
 @license Apache-2.0
 @notice Who may judge a shard in an epoch follows from the epoch's seed and n, the number of checker
-        slots allocated before the epoch. With k = min(seats, n), h(x) = keccak256(seed, shard << 16 | x)
-        and offset = h(0xFFFF) % n:
+        slots allocated before the epoch. With k = min(seats, n), h(x) = keccak256(seed, shard << 16
+        | x) and offset = h(0xFFFF) % n:
 
             lo = j * n // k,  hi = (j + 1) * n // k
             member(j) = (offset + lo + h(j) % (hi - lo)) % n        for seats 0 <= j < k
 
-        The n slots are cut into k runs of nearly equal length and each seat is drawn from its own run,
-        so members are distinct and one seat costs one hash. Independent draws with replacement would
-        leave four checkers with fewer than three distinct seats in a third of all epochs.
+        The n slots are cut into k runs of nearly equal length and each seat is drawn from its own
+        run, so members are distinct and one seat costs one hash. Independent draws with replacement
+        would leave four checkers with fewer than three distinct seats in a third of all epochs.
 """
 
 # The x of the offset; seats are numbered far below it.

@@ -3,7 +3,8 @@
 """
 @title What checkers sign
 @license Apache-2.0
-@notice A report is signed as EIP-712 typed data, so a signature is good for one contract on one chain.
+@notice A report is signed as EIP-712 typed data, so a signature is good for one contract on one
+        chain.
 """
 
 NAME: constant(String[6]) = "Kaisar"

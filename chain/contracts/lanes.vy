@@ -3,12 +3,12 @@
 """
 @title Sixteen scores to a word
 @license Apache-2.0
-@notice A score has 15 bits and sits in a 16-bit lane; lane l of a vector of 256 is in word l // 16 at
-        bits 16 * (l % 16) and up. The spare top bit of each lane (H) lets one subtraction compare all
-        sixteen: with m and x free of H, bit 15 of a lane of (m | H) - x is set exactly where x <= m, and
-        no lane borrows from the next because (m | H) is at least 2**15 > x in every lane. Likewise, bit
-        15 of a lane of (m | H) - ONES - x is set exactly where x < m: 2**15 + m - 1 - x is not negative.
-        A bitmap holds lane l of the vector at bit l.
+@notice A score has 15 bits and sits in a 16-bit lane; lane l of a vector of 256 is in word l // 16
+        at bits 16 * (l % 16) and up. The spare top bit of each lane (H) lets one subtraction
+        compare all sixteen: with m and x free of H, bit 15 of a lane of (m | H) - x is set exactly
+        where x <= m, and no lane borrows from the next because (m | H) is at least 2**15 > x in
+        every lane. Likewise, bit 15 of a lane of (m | H) - ONES - x is set exactly where x < m:
+        2**15 + m - 1 - x is not negative. A bitmap holds lane l of the vector at bit l.
 """
 
 # The largest score, and all bits of a lane.
@@ -32,9 +32,9 @@ BELOW_H_BY_2: constant(uint256) = ONES * (2**15 - 2)
 EVEN_ONES: constant(uint256) = max_value(uint256) // (2**32 - 1)
 EVEN: constant(uint256) = EVEN_ONES * LANE
 
-# A bit at each of the sixteen multiples of 15 from 0 to 225, and the same from 15 to 240. Multiplying 15
-# bits by the latter puts bit t at t + 15 * i for i from 1 to 16, no two in one place; of these, `& H` keeps
-# bit i at the top of lane i.
+# A bit at each of the sixteen multiples of 15 from 0 to 225, and the same from 15 to 240.
+# Multiplying 15 bits by the latter puts bit t at t + 15 * i for i from 1 to 16, no two in one
+# place; of these, `& H` keeps bit i at the top of lane i.
 _STEPS: constant(uint256) = (2**240 - 1) // MAX_SCORE
 TOP_STEPS: constant(uint256) = _STEPS * 2**15
 
@@ -53,8 +53,8 @@ def _sum_wide(word: uint256) -> uint256:
 def _spread(bits: uint256) -> uint256:
     """
     @notice A word with bit i of the 16 `bits` in the lowest bit of lane i.
-    @dev The product puts bit t of the lower fifteen at t + 15 * i for every i, no two in one place. Lane i
-         keeps what is at 16 * i, which is bit i. Bit 15 is put in its lane by hand.
+    @dev The product puts bit t of the lower fifteen at t + 15 * i for every i, no two in one place.
+         Lane i keeps what is at 16 * i, which is bit i. Bit 15 is put in its lane by hand.
     """
     return (unsafe_mul(bits & MAX_SCORE, _STEPS) & ONES) | ((bits >> 15) << 240)
 
@@ -64,8 +64,8 @@ def _spread(bits: uint256) -> uint256:
 def _gather_tops(word: uint256) -> uint256:
     """
     @notice The reverse of _spread for the top bits of the lanes: bit i is the top bit of lane i.
-    @dev The product puts lane i's bit at 16 * i + 240 - 15 * j for every j from 0 to 15, no two in one
-         place. Bit 240 + i of it is that of j = i and of no other lane.
+    @dev The product puts lane i's bit at 16 * i + 240 - 15 * j for every j from 0 to 15, no two in
+         one place. Bit 240 + i of it is that of j = i and of no other lane.
     """
     return unsafe_mul((word >> 15) & ONES, TOP_STEPS) >> 240
 
@@ -75,9 +75,10 @@ def _gather_tops(word: uint256) -> uint256:
 def _majority(bitmaps: DynArray[uint256, 16], count: uint256) -> uint256:
     """
     @notice The bits set in more than half of `count` bitmaps; those that are not given are 0.
-    @dev Counts all 256 bits at once: bit i of the planes p3 p2 p1 p0 is the binary count of bit i. The
-         counts start so high that a bit reaches its majority, count // 2 + 1, exactly when it carries
-         out of p3; they start at 15 or less and grow by at most 16, so that happens at most once.
+    @dev Counts all 256 bits at once: bit i of the planes p3 p2 p1 p0 is the binary count of bit i.
+         The counts start so high that a bit reaches its majority, count // 2 + 1, exactly when it
+         carries out of p3; they start at 15 or less and grow by at most 16, so that happens at most
+         once.
     """
     start: uint256 = 15 - unsafe_div(count, 2)
     p0: uint256 = unsafe_sub(0, start & 1)

@@ -3,13 +3,13 @@
 """
 @title What accepted bundles leave behind
 @license Apache-2.0
-@notice A ring of `ring_epochs` epochs: for each epoch and shard the scores, the bitmaps and what each
-        report was worth, and for each epoch the totals that rewards are divided by. An entry names its
-        epoch, so an old one is never taken for a new one; it is there until the bundle of the same shard
-        ring_epochs later overwrites it.
-@dev In steady state a bundle writes words that were written before: 5,000 gas each instead of 22,100. A
-     bundle takes 18 words: the sixteen of scores have a spare bit in each lane, and those of word j hold
-     the index of the checker on seat j, for 5,000 gas less.
+@notice A ring of `ring_epochs` epochs: for each epoch and shard the scores, the bitmaps and what
+        each report was worth, and for each epoch the totals that rewards are divided by. An entry
+        names its epoch, so an old one is never taken for a new one; it is there until the bundle of
+        the same shard ring_epochs later overwrites it.
+@dev In steady state a bundle writes words that were written before: 5,000 gas each instead of
+     22,100. A bundle takes 18 words: the sixteen of scores have a spare bit in each lane, and those
+     of word j hold the index of the checker on seat j, for 5,000 gas less.
 """
 
 from . import lanes
@@ -21,17 +21,17 @@ struct Bundle:
     lanes: uint256  # provider slots of the shard allocated before the epoch, 1..256
     online: uint256  # majority bitmap
     fraud: uint256  # majority bitmap
-    checkers: uint256  # 16 bits per seat j, at bit 16 * j: the checker index of a seat that reported
+    checkers: uint256  # 16 bits per seat j, at bit 16 * j: checker index of a seat that reported
 
 # A bundle as stored.
 struct Entry:
-    # Bits 0..143 deviations, 144..159 reported, 160..175 lanes, 176 whether `fraud` is of this bundle (it
-    # is written only when it is not 0), 224..255 epoch.
+    # Bits 0..143 deviations, 144..159 reported, 160..175 lanes, 176 whether `fraud` is of this
+    # bundle (it is written only when it is not 0), 224..255 epoch.
     meta: uint256
     online: uint256
     fraud: uint256
-    # Word w is [w // 4][w % 4]. Lower 15 bits of a lane: the score. Its top bit, for lane i of word j: bit
-    # i of the checker index of seat j, 0 if the seat did not report.
+    # Word w is [w // 4][w % 4]. Lower 15 bits of a lane: the score. Its top bit, for lane i of word
+    # j: bit i of the checker index of seat j, 0 if the seat did not report.
     scores: uint256[4][4]
 
 # Seats that an entry has room for, and providers of a shard.
@@ -49,8 +49,9 @@ _DEVIATIONS_MASK: constant(uint256) = 2**144 - 1
 _MASK_9: constant(uint256) = 2**9 - 1
 _MASK_16: constant(uint256) = 2**16 - 1
 
-# An epoch's totals in one word: bits 0..95 providers, 96..223 checkers, 224..255 epoch. The sums stay
-# below 2**47 (2**32 scores of 15 bits) and 2**69 (2**24 shards, 16 seats, weight 2**9, 2**32 units).
+# An epoch's totals in one word: bits 0..95 providers, 96..223 checkers, 224..255 epoch. The sums
+# stay below 2**47 (2**32 scores of 15 bits) and 2**69 (2**24 shards, 16 seats, weight 2**9, 2**32
+# units).
 _PROVIDER_TOTAL_MASK: constant(uint256) = 2**96 - 1
 _CHECKER_TOTAL_SHIFT: constant(uint256) = 96
 _CHECKER_TOTAL_MASK: constant(uint256) = 2**128 - 1
@@ -63,7 +64,8 @@ _totals: HashMap[uint256, uint256]  # epoch % ring_epochs -> totals
 
 @deploy
 def __init__(ring_epochs_: uint256):
-    # The current and the previous epoch are open at a time; fewer than four would leave no time to claim.
+    # The current and the previous epoch are open at a time; fewer than four would leave no time to
+    # claim.
     assert ring_epochs_ >= 4 and ring_epochs_ <= MAX_EPOCHS, "consensus: ring out of range"
     ring_epochs = ring_epochs_
 
@@ -106,8 +108,8 @@ def bundle(epoch: uint256, shard: uint256) -> Bundle:
 @view
 def scores(epoch: uint256, shard: uint256) -> uint256[16]:
     """
-    @notice The scores that count, sixteen to a word: medians, with fraud counted as 0. Reverts if the ring
-            does not hold the bundle.
+    @notice The scores that count, sixteen to a word: medians, with fraud counted as 0. Reverts if
+            the ring does not hold the bundle.
     """
     key: uint256 = self._key(epoch, shard)
     assert self._holds(key, epoch), "consensus: no bundle"
@@ -121,8 +123,8 @@ def scores(epoch: uint256, shard: uint256) -> uint256[16]:
 @view
 def totals(epoch: uint256) -> (uint256, uint256):
     """
-    @notice Sum of all scores, and of all weight * stake units, accepted for the epoch so far; final once
-            the epoch is closed. Zeros if the ring holds nothing of it.
+    @notice Sum of all scores, and of all weight * stake units, accepted for the epoch so far; final
+            once the epoch is closed. Zeros if the ring holds nothing of it.
     """
     return self._totals_of(epoch)
 
@@ -131,8 +133,8 @@ def totals(epoch: uint256) -> (uint256, uint256):
 @view
 def provider_share(epoch: uint256, provider_index: uint256) -> (uint256, uint256):
     """
-    @notice A provider's score in the epoch and the sum of all scores; zeros if the ring does not hold the
-            bundle.
+    @notice A provider's score in the epoch and the sum of all scores; zeros if the ring does not
+            hold the bundle.
     """
     key: uint256 = self._key(epoch, provider_index // SHARD_LANES)
     if not self._holds(key, epoch):
@@ -147,8 +149,8 @@ def provider_share(epoch: uint256, provider_index: uint256) -> (uint256, uint256
 @view
 def checker_share(epoch: uint256, shard: uint256, seat: uint256) -> (uint256, uint256, uint256):
     """
-    @notice Whose seat it was, the weight of its report, and the sum of all weight * stake units; zeros if
-            the seat did not report or the ring does not hold the bundle.
+    @notice Whose seat it was, the weight of its report, and the sum of all weight * stake units;
+            zeros if the seat did not report or the ring does not hold the bundle.
     """
     key: uint256 = self._key(epoch, shard)
     if seat >= MAX_SEATS or not self._holds(key, epoch):
@@ -187,8 +189,8 @@ def _holder(key: uint256, seat: uint256) -> uint256:
 @pure
 def _weight(used: uint256, deviating: uint256) -> uint256:
     """
-    @notice What a report is worth. It falls from `used` to half of it as the error rate rises to one
-            half, and is nothing beyond: worse than a coin earns nothing.
+    @notice What a report is worth. It falls from `used` to half of it as the error rate rises to
+            one half, and is nothing beyond: worse than a coin earns nothing.
     @param used Lanes in use, the denominator of the error rate.
     @param deviating Lanes in which the report deviates; more than `used` if it scores empty lanes.
     """
@@ -238,7 +240,8 @@ def _record(
 @internal
 def _add_totals(epoch: uint256, total: uint256, weighted: uint256):
     """
-    @notice Adds a bundle to its epoch's totals; the epoch's first one takes over the word of an old epoch.
+    @notice Adds a bundle to its epoch's totals; the epoch's first one takes over the word of an old
+            epoch.
     """
     place: uint256 = epoch % ring_epochs
     word: uint256 = self._totals[place]

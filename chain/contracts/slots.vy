@@ -3,8 +3,9 @@
 """
 @title The packed word of a participant's slot
 @license Apache-2.0
-@notice A slot belongs to one provider or one checker at a time. Everything that Consensus, Beacon and
-        Rewards must know of it sits in one storage word, so that judging a seat costs one cold SLOAD:
+@notice A slot belongs to one provider or one checker at a time. Everything that Consensus, Beacon
+        and Rewards must know of it sits in one storage word, so that judging a seat costs one cold
+        SLOAD:
 
             bits   0..159   wallet
             bits 160..191   joined_epoch   first epoch in which the tenant is active
@@ -89,7 +90,8 @@ def _units(word: uint256) -> uint256:
 @pure
 def _is_active(word: uint256, epoch: uint256) -> bool:
     """
-    @notice Whether the tenant takes part in `epoch`. False for an empty slot, whose exit epoch is 0.
+    @notice Whether the tenant takes part in `epoch`. False for an empty slot, whose exit epoch is
+            0.
     """
     return ((word >> 160) & _FIELD_MASK) <= epoch and epoch < ((word >> 192) & _FIELD_MASK)
 

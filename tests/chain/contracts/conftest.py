@@ -1,18 +1,30 @@
 """Worlds that the contract tests share.
 
-titanoboa's pytest plugin undoes on the chain whatever a test, a fixture or a Hypothesis example does.
+titanoboa's pytest plugin undoes on the chain what a test, a fixture or a Hypothesis example does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from boa.contracts.vyper.vyper_contract import VyperContract
 
 from tests.chain.contracts import world as worlds
 from tests.chain.contracts.snapshots import Snapshot
 from tests.chain.contracts.world import World
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_descriptions() -> Iterator[None]:
+    """Keep titanoboa from describing a contract's whole storage at every revert.
+
+    It takes most of the time of a test that expects one, and it fails for some maps.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VyperContract, "__repr__", lambda contract: str(contract.address))
+        yield
 
 
 @pytest.fixture(scope="session")

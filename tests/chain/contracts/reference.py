@@ -1,7 +1,7 @@
 """What the contracts should compute, written again in plain Python.
 
-Lane by lane and value by value, without any of the contracts' bit tricks, so that a mistake in one is
-not repeated in the other.
+Lane by lane and value by value, without any of the contracts' bit tricks, so that a mistake in one
+is not repeated in the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ MAX_SCORE = 2**15 - 1
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-REPORT_TYPE = b"Report(uint32 epoch,uint32 shard,uint256 online,uint256 fraud,bytes32 scores,bytes32 evidence)"
+REPORT_TYPE = (
+    b"Report(uint32 epoch,uint32 shard,uint256 online,uint256 fraud,"
+    b"bytes32 scores,bytes32 evidence)"
+)
 
 
 def word(value: int) -> bytes:

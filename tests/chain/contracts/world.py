@@ -61,7 +61,7 @@ class Report:
 
 @dataclass
 class World:
-    """Contracts and the people registered with them; people are names, their keys follow from them."""
+    """Contracts and the people registered there; people are names, from which their keys follow."""
 
     token: Any
     registry: Any

@@ -1,0 +1,386 @@
+"""Who is paid how much, when, and never twice."""
+
+from __future__ import annotations
+
+import boa
+import pytest
+
+from tests.chain.contracts.reference import LANES
+from tests.chain.contracts.world import (
+    CHECKER_POOL,
+    GRACE_SECONDS,
+    PROVIDER_POOL,
+    RING,
+    UNIT,
+    World,
+    build,
+    deployer,
+    lanes,
+    wallet,
+)
+
+NOTHING = "rewards: nothing to claim"
+SCORES = (100, 300, 0, 600)
+TOTAL = sum(SCORES)
+
+
+def settle(
+    world: World, epoch: int, scores: tuple[int, ...] = SCORES, liar: int | None = None
+) -> None:
+    """One bundle of the whole committee; the liar's seat reports nonsense."""
+    vectors = [lanes(*scores) for _ in range(4)]
+    if liar is not None:
+        vectors[liar] = lanes(*[20_000] * len(scores))
+    world.submit(world.reports(vectors, epoch), epoch)
+
+
+def seat_of(world: World, epoch: int, checker: int) -> int:
+    return world.committee(epoch).index(checker)
+
+
+def balance(world: World, person: str) -> int:
+    return int(world.token.balanceOf(wallet(person)))
+
+
+def close(world: World, epoch: int) -> None:
+    world.enter(epoch + 1, GRACE_SECONDS)
+
+
+@pytest.fixture
+def settled(small: World) -> World:
+    """Epoch 1 settled and closed; everybody contributed in it."""
+    for checker in range(4):
+        small.contribute(checker)
+    settle(small, 1)
+    close(small, 1)
+    return small
+
+
+# -- funding
+
+
+def test_fund(small: World) -> None:
+    before = small.rewards.funded()
+    assert small.rewards.fund(5) == 5
+    event = small.rewards.get_logs()[-1]
+    assert (event.sender, event.amount) == (boa.env.eoa, 5)
+    assert small.rewards.funded() == before + 5
+    assert small.rewards.available() == small.token.balanceOf(small.rewards)
+
+
+def test_tokens_sent_without_fund_are_not_counted(small: World) -> None:
+    before = small.rewards.available()
+    small.token.transfer(small.rewards, 9)
+    assert small.rewards.available() == before
+
+
+# -- providers
+
+
+def test_providers_share_the_pool_by_score(settled: World) -> None:
+    for index, score in enumerate(SCORES):
+        share = PROVIDER_POOL * score // TOTAL
+        assert settled.rewards.provider_reward(index, 1) == share
+        if score == 0:
+            with boa.reverts(NOTHING):
+                settled.rewards.claim_provider(index, [1])
+            continue
+        with boa.env.prank(wallet("passer-by")):
+            assert settled.rewards.claim_provider(index, [1]) == share
+        events = settled.rewards.get_logs()
+        (paid,) = [event for event in events if type(event).__name__ == "ProviderPaid"]
+        owner = f"provider {index}"
+        assert (paid.index, paid.wallet, paid.epoch) == (index, wallet(owner), 1)
+        assert paid.amount == balance(settled, owner) == share
+        assert settled.rewards.provider_claimed(index, 1)
+        assert settled.rewards.provider_reward(index, 1) == share, "for an auditor"
+    assert balance(settled, "passer-by") == 0
+
+
+def test_shares_are_rounded_down() -> None:
+    world = build(provider_pool=1_000, checker_pool=1_000)
+    world.populate(checkers=4, providers=3)
+    world.token.approve(world.rewards, UNIT)
+    world.rewards.fund(UNIT)
+    world.enter(1)
+    settle(world, 1, (1, 1, 1))
+    close(world, 1)
+    assert [world.rewards.provider_reward(i, 1) for i in range(3)] == [333] * 3
+
+
+def test_epoch_is_paid_once(settled: World) -> None:
+    share = settled.rewards.claim_provider(0, [1, 1])
+    assert share == balance(settled, "provider 0") == PROVIDER_POOL * 100 // TOTAL
+    for epochs in ([1], [1, 1], []):
+        with boa.reverts(NOTHING):
+            settled.rewards.claim_provider(0, epochs)
+    assert settled.rewards.paid() == share
+
+
+def test_open_epoch_is_not_paid(small: World) -> None:
+    settle(small, 1)
+    for seconds in (0, GRACE_SECONDS - 1):
+        if seconds:
+            small.enter(2, seconds)
+        assert not small.rewards.claimable(1)
+        assert small.rewards.provider_reward(1, 1) == 0
+        with boa.reverts(NOTHING):
+            small.rewards.claim_provider(1, [1])
+    close(small, 1)
+    assert small.rewards.claimable(1)
+    small.rewards.claim_provider(1, [1])
+
+
+def test_several_epochs_in_one_claim(settled: World) -> None:
+    settle(settled, 2, (1, 0, 0, 0))
+    settled.enter(3)
+    settle(settled, 3, (0, 1, 0, 0))
+    close(settled, 3)
+    share = PROVIDER_POOL * 100 // TOTAL
+    # What pays nothing is left out: not earned, not closed, nonsense, twice.
+    claimed = settled.rewards.claim_provider(0, [1, 2, 3, 4, 2**32, 2**256 - 1, 2])
+    assert claimed == share + PROVIDER_POOL
+    assert balance(settled, "provider 0") == claimed
+    assert settled.rewards.claim_provider(1, [3, 2]) == PROVIDER_POOL
+
+
+def test_claims_expire_with_the_ring(settled: World) -> None:
+    settled.enter(1 + RING - 1, 599)
+    with boa.env.anchor():
+        settled.rewards.claim_provider(0, [1])
+    settled.enter(1 + RING)
+    assert not settled.rewards.claimable(1)
+    assert settled.rewards.provider_reward(0, 1) == 0
+    with boa.reverts(NOTHING):
+        settled.rewards.claim_provider(0, [1])
+    with boa.reverts(NOTHING):
+        settled.rewards.claim_checker(0, [(1, 0, seat_of_any(settled))])
+
+
+def seat_of_any(world: World) -> int:
+    """Whichever seat checker 0 had in epoch 1."""
+    holders = world.consensus.bundle(1, 0).checkers
+    return next(seat for seat in range(4) if holders >> 16 * seat & 0xFFFF == 0)
+
+
+def test_epoch_without_a_bundle(small: World) -> None:
+    close(small, 1)
+    assert small.rewards.claimable(1)
+    assert small.rewards.provider_reward(0, 1) == 0
+    assert small.rewards.checker_reward(0, 1, 0, 0) == 0
+    with boa.reverts(NOTHING):
+        small.rewards.claim_provider(0, [1])
+
+
+def test_all_scores_zero(small: World) -> None:
+    small.contribute(0)
+    settle(small, 1, (0, 0, 0, 0))
+    seat = seat_of(small, 1, 0)
+    close(small, 1)
+    for index in range(4):
+        assert small.rewards.provider_reward(index, 1) == 0
+    assert small.rewards.claim_checker(0, [(1, 0, seat)]) == CHECKER_POOL // 4
+
+
+def test_unknown_provider(settled: World) -> None:
+    for index in (4, 255, 256, 10**6):
+        with boa.reverts(NOTHING):
+            settled.rewards.claim_provider(index, [1])
+
+
+def test_score_of_a_provider_that_was_not_active_is_not_paid(empty: World) -> None:
+    """A dishonest majority may score a provider that has left; nobody is paid for it."""
+    empty.populate(checkers=4, providers=2)
+    empty.token.approve(empty.rewards, UNIT * 10**4)
+    empty.rewards.fund(UNIT * 10**4)
+    with boa.env.prank(wallet("provider 0")):
+        empty.registry.leave_provider()
+    empty.enter(1)
+    settle(empty, 1, (500, 500))
+    close(empty, 1)
+    assert empty.rewards.provider_reward(0, 1) == 0
+    assert empty.rewards.claim_provider(1, [1]) == PROVIDER_POOL // 2
+
+
+def test_newcomer_is_not_paid_for_the_tenant_before() -> None:
+    world = build(ring=4, reuse_delay=5)
+    world.populate(checkers=4, providers=2)
+    world.token.approve(world.rewards, UNIT * 10**5)
+    world.rewards.fund(UNIT * 10**5)
+    world.enter(1)
+    with boa.env.prank(wallet("provider 0")):
+        assert world.registry.leave_provider() == 2
+    settle(world, 1, (500, 500))
+    world.enter(7)
+    world.registry.withdraw_provider(0)
+    assert world.register("provider", "newcomer") == 0
+    # A dishonest majority scores the lane although nobody is active in it.
+    settle(world, 7, (500, 500))
+    close(world, 7)
+    assert world.rewards.provider_reward(0, 7) == 0, "the newcomer is active from epoch 8 on"
+    settle(world, 8, (300, 100))
+    close(world, 8)
+    assert world.rewards.claim_provider(0, [1, 7, 8]) == PROVIDER_POOL * 3 // 4
+    assert balance(world, "newcomer") == PROVIDER_POOL * 3 // 4
+    assert balance(world, "provider 0") == 10 * UNIT, "its stake"
+
+
+def test_tenant_that_left_is_still_paid(settled: World) -> None:
+    with boa.env.prank(wallet("provider 1")):
+        settled.registry.leave_provider()
+    settled.rewards.claim_provider(1, [1])
+    assert balance(settled, "provider 1") == PROVIDER_POOL * 300 // TOTAL
+
+
+# -- checkers
+
+
+def test_checkers_share_the_pool_by_weight_and_stake(small: World) -> None:
+    for checker in range(4):
+        small.contribute(checker)
+    small.enter(2)
+    for checker in range(4):
+        small.contribute(checker, 1)
+    members = small.committee(2)
+    settle(small, 2, liar=1)
+    close(small, 2)
+    for seat, checker in enumerate(members):
+        share = 0 if seat == 1 else CHECKER_POOL // 3
+        assert small.rewards.checker_reward(checker, 2, 0, seat) == share
+        if share:
+            assert small.rewards.claim_checker(checker, [(2, 0, seat)]) == share
+            (paid,) = [e for e in small.rewards.get_logs() if type(e).__name__ == "CheckerPaid"]
+            owner = f"checker {checker}"
+            assert (paid.index, paid.wallet, paid.amount) == (checker, wallet(owner), share)
+            assert (paid.epoch, paid.shard, paid.seat) == (2, 0, seat)
+            assert balance(small, owner) == share
+            assert small.rewards.checker_claimed(2, 0, seat)
+        else:
+            with boa.reverts(NOTHING):
+                small.rewards.claim_checker(checker, [(2, 0, seat)])
+
+
+def test_more_stake_earns_more(empty: World) -> None:
+    for i, units in enumerate((2, 4, 6, 8)):
+        empty.register("checker", f"checker {i}", units * UNIT + 5)
+    empty.populate(checkers=0, providers=2)
+    empty.token.approve(empty.rewards, UNIT * 10**4)
+    empty.rewards.fund(UNIT * 10**4)
+    empty.commit_all()
+    empty.enter(1)
+    members = empty.committee(1)
+    for checker in range(4):
+        empty.contribute(checker)
+    settle(empty, 1, (10, 20))
+    close(empty, 1)
+    for seat, checker in enumerate(members):
+        share = CHECKER_POOL * (2 * checker + 2) // 20
+        assert empty.rewards.checker_reward(checker, 1, 0, seat) == share
+
+
+def test_without_contribution_no_reward(small: World) -> None:
+    members = small.committee(1)
+    small.contribute(members[0])
+    settle(small, 1)
+    close(small, 1)
+    # Contributing later does not help.
+    for checker in members[1:]:
+        small.contribute(checker)
+    small.contribute(members[0], 1)
+    assert small.rewards.claim_checker(members[0], [(1, 0, 0)]) == CHECKER_POOL // 4
+    for seat in (1, 2, 3):
+        assert small.rewards.checker_reward(members[seat], 1, 0, seat) == 0
+        with boa.reverts(NOTHING):
+            small.rewards.claim_checker(members[seat], [(1, 0, seat)])
+
+
+def test_seat_is_paid_to_its_holder_only(settled: World) -> None:
+    holders = settled.consensus.bundle(1, 0).checkers
+    for checker in range(4):
+        for seat in range(4):
+            held = holders >> 16 * seat & 0xFFFF == checker
+            reward = settled.rewards.checker_reward(checker, 1, 0, seat)
+            assert reward == (CHECKER_POOL // 4 if held else 0)
+    items = [(1, 0, seat) for seat in range(16)] * 2
+    assert settled.rewards.claim_checker(2, items) == CHECKER_POOL // 4
+    assert balance(settled, "checker 2") == CHECKER_POOL // 4
+    with boa.reverts(NOTHING):
+        settled.rewards.claim_checker(2, items)
+
+
+def test_nonsense_items(settled: World) -> None:
+    for item in ((1, 0, 4), (1, 0, 16), (1, 0, 2**255), (1, 1, 0), (0, 0, 0), (2**256 - 1, 0, 0)):
+        assert settled.rewards.checker_reward(0, *item) == 0
+        assert not settled.rewards.checker_claimed(*item)
+        with boa.reverts(NOTHING):
+            settled.rewards.claim_checker(0, [item])
+
+
+def test_paid_seats_are_told_apart_by_epoch_and_shard(network: World) -> None:
+    """Fourteen shards share a word, and an epoch's word is taken over by a later epoch."""
+    network.token.approve(network.rewards, UNIT * 10**5)
+    network.rewards.fund(UNIT * 10**5)
+    index = network.register("checker", "newcomer")
+    assert index == 16
+    network.commit_all()
+
+    def earn(epoch: int, number: int) -> list[tuple[int, int, int, int]]:
+        network.enter(epoch)
+        for checker in range(17):
+            network.contribute(checker, number)
+        items = []
+        for shard, used in ((0, LANES), (1, 44)):
+            vector = lanes(*[100] * used)
+            network.submit(network.reports([vector] * 4, epoch, shard), epoch, shard)
+            members = network.committee(epoch, shard)
+            items += [(checker, epoch, shard, seat) for seat, checker in enumerate(members)]
+        close(network, epoch)
+        return items
+
+    for number, epoch in enumerate((2, 2 + RING)):
+        for checker, *item in earn(epoch, number):
+            assert not network.rewards.checker_claimed(*item)
+            assert network.rewards.claim_checker(checker, [tuple(item)]) > 0
+            assert network.rewards.checker_claimed(*item)
+            with boa.reverts(NOTHING):
+                network.rewards.claim_checker(checker, [tuple(item)])
+    assert not network.rewards.checker_claimed(2, 0, 0), "forgotten, and expired"
+    assert CHECKER_POOL * 2 - network.rewards.paid() < 16, "all of both pools but the dust"
+
+
+# -- money
+
+
+def test_never_pays_more_than_was_funded() -> None:
+    world = build()
+    world.populate(checkers=4, providers=2)
+    world.token.approve(world.rewards, UNIT * 10**4)
+    world.rewards.fund(PROVIDER_POOL - 1)
+    world.enter(1)
+    settle(world, 1, (5, 0))
+    close(world, 1)
+    world.token.transfer(world.rewards, PROVIDER_POOL)  # not through fund(), so not to be spent
+    with boa.reverts("rewards: fund is too small"):
+        world.rewards.claim_provider(0, [1])
+    assert not world.rewards.provider_claimed(0, 1)
+    world.rewards.fund(1)
+    assert world.rewards.claim_provider(0, [1]) == PROVIDER_POOL
+    assert world.rewards.available() == 0
+
+
+def test_contracts_must_belong_together(small: World) -> None:
+    other = build()
+    arguments = [small.token, small.registry, small.consensus, small.beacon, 1, 1]
+    deployer("Rewards").deploy(*arguments)
+    for position, value in ((1, other.registry), (3, other.beacon)):
+        wrong = [*arguments]
+        wrong[position] = value
+        with boa.reverts("rewards: contracts do not belong together"):
+            deployer("Rewards").deploy(*wrong)
+    for position in (4, 5):
+        wrong = [*arguments]
+        wrong[position] = 2**128
+        with boa.reverts("rewards: pool is too large"):
+            deployer("Rewards").deploy(*wrong)
+    with boa.reverts("rewards: token is not a contract"):
+        deployer("Rewards").deploy(wallet("nobody"), *arguments[1:])
