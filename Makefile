@@ -45,8 +45,10 @@ testnet: $(VENV)/.runtime
 
 test: check pytest
 
+# Coverage is asked of protocols/ by its own tests; tracing the EVM as well would double its time.
 pytest: $(VENV)/.development
-	$(BIN)/python -m pytest --cov $(ARGS)
+	$(BIN)/python -m pytest tests/protocols --cov $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/protocols $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/ruff format --check .
