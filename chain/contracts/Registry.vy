@@ -69,7 +69,7 @@ struct Slot:
     stake_units: uint256
     stake: uint256
 
-# Records per page: 64 cost about 0.7M gas to read, well inside every node's eth_call cap.
+# Records per page: 64 cost about 0.8M gas to read, well inside every node's eth_call cap.
 MAX_PAGE: constant(uint256) = 64
 
 # Consensus keeps a seat's checker index in 15 bits.
