@@ -46,9 +46,11 @@ testnet: $(VENV)/.runtime
 test: check pytest
 
 # Coverage is asked of protocols/ by its own tests; tracing the EVM as well would double its time.
+# Whole networks come last and alone: they take both cores, and measure.
 pytest: $(VENV)/.development
-	$(BIN)/python -m pytest tests/protocols --cov $(ARGS)
-	$(BIN)/python -m pytest --ignore=tests/protocols $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/protocols --cov $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/protocols --ignore=tests/integration $(ARGS)
+	$(BIN)/python -m pytest tests/integration $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/ruff format --check .

@@ -26,11 +26,11 @@ def test_adversaries_earn_nothing(tmp_path: Path) -> None:
     adversaries = [
         *("--cheating-providers", "1", "--absent-providers", "1", "--lying-checkers", "1"),
     ]
-    with run_network(tmp_path, "--epochs", "3", *adversaries) as network:
+    with run_network(tmp_path, "--epochs", "2", *adversaries) as network:
         result = network.finish(240)
         logs = "".join(network.log(f"checker-{number}") for number in range(1, 5))
     assert result["ok"], network.output()
-    assert len(result["epochs"]) == 3
+    assert len(result["epochs"]) == 2
     for epoch in result["epochs"]:
         for provider in epoch["providers"]:
             if provider["kind"] == "honest":
