@@ -76,11 +76,11 @@ def test_log_for_people() -> None:
     configure_logging("info", "text", stream)
     logging.getLogger("p2p_node.x").info("from %s", "a\nb\x1b[31m")
     logging.getLogger("p2p_node.x").debug("not asked for")
-    logging.getLogger("libp2p").info("not ours")
-    logging.getLogger("libp2p").warning("still heard")
+    logging.getLogger("somebody.else").info("not ours")
+    logging.getLogger("somebody.else").warning("still heard")
     first, second = stream.getvalue().splitlines()
     assert first.endswith("Z info    p2p_node.x: from a�b�[31m")
-    assert second.endswith("Z warning libp2p: still heard")
+    assert second.endswith("Z warning somebody.else: still heard")
 
 
 @pytest.mark.usefixtures("_logging_restored")
