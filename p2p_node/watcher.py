@@ -81,15 +81,6 @@ class Watcher:
                 logger.warning("chain not read, next try in %.1f s: %s", pause, error)
             await trio.sleep(pause)
 
-    async def wait_for_epoch(self, epoch: Epoch) -> EpochView:
-        """Wait until the chain has reached `epoch` and its view is read.
-
-        The caller sets the deadline: an epoch that an outage swallowed never comes.
-        """
-        while epoch not in self._epochs:
-            await self._changed.wait()
-        return self._epochs[epoch]
-
     async def next_view(self, last: Epoch) -> EpochView:
         """Wait for the view of an epoch after `last`, and return the newest.
 

@@ -44,7 +44,7 @@ async def test_reads_the_epoch_of_the_newest_block(autojump_clock) -> None:
     source.checker_slots = [make_slot(0, BOB, Wallet(b"\xbb" * 20), created=2)]
     async with watching(source) as watcher:
         with trio.fail_after(5):
-            view = await watcher.wait_for_epoch(Epoch(2))
+            view = await watcher.next_view(Epoch(1))
     assert view.seed == keccak256(b"seed", (2).to_bytes(8, "big"))
     assert view.provider_slots == 1
     assert view.checker_slots == 0, "a slot created in this epoch is drawn from the next one on"
@@ -59,7 +59,7 @@ async def test_ignores_slots_whose_binding_is_false(autojump_clock) -> None:
     ]
     async with watching(source) as watcher:
         with trio.fail_after(5):
-            view = await watcher.wait_for_epoch(Epoch(1))
+            view = await watcher.next_view(Epoch(0))
     assert set(view.providers) == {1}
     assert view.provider_slots == 2, "the slot still has its lane"
 
@@ -68,7 +68,7 @@ async def test_reads_members_again_after_the_check_phase(autojump_clock) -> None
     source = FakeEpochSource(GENESIS)
     async with watching(source) as watcher:
         with trio.fail_after(60):
-            await watcher.wait_for_epoch(Epoch(0))
+            await watcher.next_view(Epoch(-1))
             source.checker_slots = [make_slot(0, BOB, Wallet(b"\xbb" * 20), joined=1)]
             await trio.sleep(5)
             assert watcher.view.epochs[Epoch(0)].checkers == {}
@@ -84,7 +84,7 @@ async def test_keeps_few_epochs(autojump_clock) -> None:
         with trio.fail_after(600):
             for epoch in map(Epoch, range(10)):
                 source.timestamp = GENESIS + epoch * MINIMAL.epoch_seconds
-                await watcher.wait_for_epoch(epoch)
+                await watcher.next_view(Epoch(epoch - 1))
     assert sorted(watcher.view.epochs) == list(range(10 - EPOCHS_KEPT, 10))
 
 
@@ -109,7 +109,7 @@ async def test_outlives_an_outage_of_the_chain(autojump_clock) -> None:
         assert watcher.view.epochs == {}
         source.fails = False
         with trio.fail_after(5):
-            await watcher.wait_for_epoch(Epoch(0))
+            await watcher.next_view(Epoch(-1))
 
 
 async def test_waits_for_the_genesis(autojump_clock) -> None:
@@ -120,4 +120,4 @@ async def test_waits_for_the_genesis(autojump_clock) -> None:
         assert watcher.current_epoch() == 0
         source.timestamp = GENESIS
         with trio.fail_after(5):
-            await watcher.wait_for_epoch(Epoch(0))
+            await watcher.next_view(Epoch(-1))

@@ -89,7 +89,7 @@ async def open_world(directory: Path, moment_ms: int) -> AsyncIterator[World]:
             nodes.append(node)
         with trio.fail_after(5):
             for node in nodes:
-                await node.watcher.wait_for_epoch(EPOCH)
+                await node.watcher.next_view(Epoch(EPOCH - 1))
         yield World(hub, source, nodes[:CHECKERS], nodes[CHECKERS:-1], nodes[-1])
         nursery.cancel_scope.cancel()
 
