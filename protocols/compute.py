@@ -3,17 +3,27 @@
 All work is exact integer arithmetic, so every machine produces the same bits.
 
     B    (k × n int8)   from the epoch's seed, resident while the epoch lasts
-    A_t  (m × k int8)   from the job and root_{t−1}, fresh in every round t = 0, 1, …
+    A_t  (m × k int8)   from the job and root_{t−2}, fresh in every round t = 0, 1, …
     C_t = A_t · B       (m × n int32)
-    leaf(t, i)          digest of row i of C_t
+    leaf(t, i)          digest of row i of C_t (`mix`)
     root_t              Merkle root over the m leaves (`merkle`)
     commitment          (number of rounds, SHA-256 over job and all round roots)
 
-A_t needs root_{t−1}, so rounds cannot be computed before their predecessors are complete, nor
+A_t needs root_{t−2}, so rounds cannot be computed before their predecessors are complete, nor
 exchanged. The nonce, the provider's key, the device and the shape are in every A_t: an answer is
 worth nothing to another identity, for another device or at another time.
 
-**Why the list of round roots is hashed flat.** An opened round needs root_t and root_{t−1} under
+**Why the root before the last.** With root_{t−1} a GPU would multiply, then digest, build a tree
+and expand, and its tensor cores would rest meanwhile. With root_{t−2} all of that goes on beside
+the next multiplication. It gives nothing away: two chains of rounds for two devices are no more
+than two halves of the rows of every round would be.
+
+**Why m is the provider's choice.** k and n fix what a checker has to precompute and are the
+network's. m is only how much is done between two roots: a device wants rounds of some milliseconds,
+and what is right for one starves another. What counts is m · rounds, and the rows to open are
+drawn over all of it.
+
+**Why the list of round roots is hashed flat.** An opened round needs root_t and root_{t−2} under
 the commitment. The list costs 32 bytes a round; a Merkle tree over the roots would cost, at 64
 openings, about 64 · 32 · (2 + log2 rounds) bytes. The list is the smaller up to some 700 rounds,
 and a window holds tens to hundreds, beside 0.25 … 8 MiB of rows. It is also one hash to check.
@@ -39,6 +49,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.errors import LocalError, MalformedError
+from protocols.mix import hash_states, mix_rows
 
 MAX_M = 1 << 20
 """Rows per round: 64 MiB of leaves and nodes."""
@@ -59,22 +70,20 @@ costs it nothing, as the rate is work over elapsed time."""
 ALIGNMENT = 16
 """k and n are multiples of 16, as int8 tensor cores ask of every leading dimension."""
 
-SEGMENT_BYTES = 4096
-"""Rows are hashed in segments, so that a GPU has n/1024 threads per row instead of one."""
+CHAIN_LAG = 2
+"""A_t depends on root_{t − CHAIN_LAG}."""
 
 FIRST_ROOT = bytes(32)
-"""Stands for root_{−1} in round 0."""
+"""Stands for root_{−1} and root_{−2}."""
 
 B_TAG = b"kaisar/compute/b/1"
 JOB_TAG = b"kaisar/compute/job/1"
 A_TAG = b"kaisar/compute/a/1"
-ROW_TAG = b"kaisar/compute/row/1"
+ROW_TAG = b"kaisar/compute/row/2"
 ROUNDS_TAG = b"kaisar/compute/rounds/1"
 
 SHARED_B = bytes(32)
 """The identity of a B that belongs to nobody in particular."""
-
-_LEAF_HEAD = struct.Struct("<III")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +136,11 @@ class ComputeJob:
         data = JOB_TAG + self.b_seed + self.nonce + self.provider + sizes
         object.__setattr__(self, "seed", hashlib.sha256(data).digest())
 
-    def derive_a_seed(self, round_number: int, previous_root: bytes) -> bytes:
-        """Seed of A_t, given root_{t−1} (`FIRST_ROOT` for t = 0)."""
-        data = A_TAG + self.seed + round_number.to_bytes(4, "little") + previous_root
+    def derive_a_seed(self, round_number: int, roots: Sequence[bytes]) -> bytes:
+        """Seed of A_t, given at least the roots of the rounds up to t − 2, from the first on."""
+        before = round_number - CHAIN_LAG
+        root = roots[before] if before >= 0 else FIRST_ROOT
+        data = A_TAG + self.seed + round_number.to_bytes(4, "little") + root
         return hashlib.sha256(data).digest()
 
 
@@ -185,30 +196,18 @@ def derive_b_seed(epoch_seed: bytes, k: int, n: int, identity: bytes = SHARED_B)
     return hashlib.sha256(B_TAG + epoch_seed + struct.pack("<II", k, n) + identity).digest()
 
 
-def digest_row(data: memoryview, round_number: int, row: int) -> bytes:
-    """Leaf of one row, given as its bytes (n little-endian int32).
-
-    SHA-256(ROW_TAG ‖ round ‖ row ‖ length in bytes ‖ SHA-256 of each segment of 4 KiB, the last
-    one possibly shorter).
-    """
-    sha256 = hashlib.sha256
-    length = len(data)
-    leaf = sha256(ROW_TAG + _LEAF_HEAD.pack(round_number, row, length))
-    for start in range(0, length, SEGMENT_BYTES):
-        leaf.update(sha256(data[start : start + SEGMENT_BYTES]).digest())
-    return leaf.digest()
-
-
 def digest_rows(rows: NDArray[np.int32], round_number: int, first: int) -> bytes:
     """Leaves of consecutive rows, end to end; `first` is the index of `rows[0]`."""
-    row_bytes = 4 * rows.shape[1]
-    data = np.ascontiguousarray(rows, "<i4").view(np.uint8).reshape(-1).data
-    return b"".join(
-        [
-            digest_row(data[i * row_bytes : (i + 1) * row_bytes], round_number, first + i)
-            for i in range(len(rows))
-        ]
-    )
+    names = [(round_number, first + i) for i in range(len(rows))]
+    return b"".join(digest_each(rows, names))
+
+
+def digest_each(rows: NDArray[np.int32], names: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Leaf of each row, named by (round, index of the row).
+
+    SHA-256(ROW_TAG ‖ round ‖ row ‖ length in bytes ‖ end states of the mix started at zero).
+    """
+    return hash_states(ROW_TAG, mix_rows(rows), names, 4 * rows.shape[1])
 
 
 def compute_commitment(job: ComputeJob, roots: Sequence[bytes]) -> WorkCommitment:

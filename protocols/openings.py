@@ -15,7 +15,6 @@ checker has before the first byte arrives. Paths are not merged, as they are bel
 bytes wherever rows are 16 KiB or more.
 """
 
-import hashlib
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.compute import MAX_ROUNDS, Shape
+from protocols.draws import draw_from_parts
 from protocols.errors import LocalError, MalformedError
 from protocols.merkle import DIGEST_BYTES, compute_path_length
 from protocols.params import OPENINGS
@@ -39,7 +39,6 @@ INDEX_BYTES = 8
 DRAW_TAG = b"kaisar/compute/draw/1"
 
 _PAIR = struct.Struct("<II")
-_DRAWS = struct.Struct("<4Q")
 
 
 class Index(NamedTuple):
@@ -64,30 +63,26 @@ class Openings:
 def draw_openings(
     randomness: bytes, rounds: int, m: int, count: int = OPENINGS
 ) -> tuple[Index, ...]:
-    """Draw `count` distinct pairs uniformly out of rounds × m, in ascending order.
+    """Draw `count` distinct pairs out of rounds × m of a single device; see `draw_rows`."""
+    return draw_rows(randomness, [(rounds, m)], count)[0]
 
-    All pairs when there are no more than `count`. `randomness` is 32 secret, fresh bytes, used
-    for this draw only. Block b of the stream is SHA-256(DRAW_TAG ‖ randomness ‖ b), four 64-bit
-    words, all little-endian; a word of at least ⌊2^64 / total⌋ · total is skipped, else
-    word mod total = round · m + row, and pairs drawn before are skipped.
+
+def draw_rows(
+    randomness: bytes, works: Sequence[tuple[int, int]], count: int = OPENINGS
+) -> tuple[tuple[Index, ...], ...]:
+    """Draw `count` distinct pairs uniformly over all devices' rows (`draws.draw_from_parts`).
+
+    `works` is (rounds, m) of each device; number round · m + row stands for a pair. Returns the
+    pairs of each device, in ascending order. All pairs when there are no more than `count`.
     """
-    if len(randomness) != 32:
-        raise LocalError(f"randomness of {len(randomness)} bytes, expected 32")
-    if not (1 <= rounds <= MAX_ROUNDS and m >= 1 and 1 <= count <= MAX_OPENINGS):
-        raise LocalError(f"{count} openings out of {rounds} rounds of {m} rows")
-    total = rounds * m
-    if total <= count:
-        return tuple(Index(*divmod(number, m)) for number in range(total))
-    unbiased = (1 << 64) - (1 << 64) % total
-    drawn: set[int] = set()
-    block = 0
-    while len(drawn) < count:
-        data = DRAW_TAG + randomness + block.to_bytes(8, "little")
-        for word in _DRAWS.unpack(hashlib.sha256(data).digest()):
-            if word < unbiased and len(drawn) < count:
-                drawn.add(word % total)
-        block += 1
-    return tuple(Index(*divmod(number, m)) for number in sorted(drawn))
+    for rounds, m in works:
+        if not (1 <= rounds <= MAX_ROUNDS and m >= 1 and 1 <= count <= MAX_OPENINGS):
+            raise LocalError(f"{count} openings out of {rounds} rounds of {m} rows")
+    parts = draw_from_parts(DRAW_TAG, randomness, [rounds * m for rounds, m in works], count)
+    return tuple(
+        tuple(Index(*divmod(number, m)) for number in part)
+        for part, (_, m) in zip(parts, works, strict=True)
+    )
 
 
 def encode_indices(indices: Iterable[Index]) -> bytes:

@@ -7,7 +7,6 @@ otherwise. Whatever two machines must agree on is an integer.
 
 from dataclasses import dataclass, replace
 
-from protocols.compute import Shape
 from protocols.errors import LocalError
 
 PROTOCOL_VERSION = 1
@@ -29,6 +28,11 @@ OPENINGS = 64
 """Rows opened per job. A provider that skipped a share ε of the rows survives with
 (1 − ε)^64: 0.12 % at ε = 10 %, 3.8 % at ε = 5 % (facts: popw.md (e))."""
 
+MEMORY_OPENINGS = 32
+"""Rows opened per memory proof. Whoever claims a share ε more than it holds and cannot make it
+again in time survives with (1 − ε)^32, 3.4 % at ε = 10 %, before eleven checkers a round; each of
+these rows is a further opening of the compute proof as well, and costs as much to send."""
+
 CLOCK_DISPARITY_MS = 500
 """How far two honest clocks may differ in gossip rules; the value Ethereum's gossip uses."""
 
@@ -45,6 +49,10 @@ REFERENCE_RATE = 1_979_000_000_000_000
 """Dense int8 operations per second of an H100 SXM by its data sheet: the card that Kaisar's own
 table gives 10 points."""
 
+REFERENCE_CHAIN_RATE = 4_000_000
+"""Iterations per second that count as a core: one core of the EPYC machines that this was written
+on does 4.4 million with SHA-256 instructions."""
+
 EMISSION_PER_SECOND = 5 * TOKEN // 4
 """Kaisar's first emission step is 15 KAI per 12-second block = 1.25 KAI/s. Written per second,
 because peaq's blocks take about 7 s (facts: kaisar.md)."""
@@ -56,12 +64,25 @@ WEIGHTS = {"bandwidth": 2, "cpu": 1, "gpu": 3, "disk": 1, "memory": 1}
 """Kaisar's Wa … We (facts: kaisar.md, Worker_Score)."""
 
 
+JOB_TIMES = (
+    "window_ms",
+    "commitment_slack_ms",
+    "pass_window_ms",
+    "pass_slack_ms",
+    "chain_window_ms",
+    "chain_slack_ms",
+    "opening_ms",
+)
+"""The fields of a preset that a job's stages take, one after another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """One complete set of numbers for a deployment.
 
-    The phases of an epoch follow one another without gaps: draw, check, reveal, bundle; the last
-    one lasts to the end of the epoch, and bundles are taken for `grace_seconds` beyond it.
+    The phases of an epoch follow one another without gaps: draw, transfer, check, reveal, bundle;
+    the last one lasts to the end of the epoch, and bundles are taken for `grace_seconds` beyond
+    it.
     """
 
     name: str
@@ -78,17 +99,32 @@ class Preset:
     one epoch, because the contract knows no older seed."""
     seats: int
     """Committee size k."""
-    shape: Shape
-    """Size of one round of the compute proof."""
+    k: int
+    """Inner size of the compute proof's products: a word of C costs 2·k operations."""
+    n: int
+    """Columns of B: a row of C has 4·n bytes."""
+    transfer_ms: int
+    """Time, before the slots, for a committee to measure its providers' lines, one by one."""
     window_ms: int
     """T: how long a provider repeats rounds."""
     commitment_slack_ms: int
     """Beyond T, how long the checker waits for the commitment: round trip and last round."""
+    pass_window_ms: int
+    """How long a provider makes passes over what it keeps in memory."""
+    pass_slack_ms: int
+    """Beyond it, how long the checker waits: round trip and last pass."""
+    chain_window_ms: int
+    """How long a provider's cores work on chains."""
+    chain_slack_ms: int
+    """Beyond it, how long the checker waits: round trip and last segment."""
     opening_ms: int
-    """Deadline for the openings. Short, so that skipped rows cannot be computed after the fact
-    by much; long enough for 64 rows to be computed again and sent."""
+    """Deadline for the openings. Rows that were skipped cannot be made up for after the
+    commitment, so it only has to be long enough: for some hundred rows to be computed again and
+    sent by every provider of a shard at once."""
     reference_rate: int
     """Operations per second that earn ten points of the gpu term."""
+    reference_chain_rate: int
+    """Iterations of PBKDF2-HMAC-SHA256 per second that count as one core."""
     tolerance_shift: int
     """A report's lane deviates when it is off by more than median / 2^shift."""
     rank_delay_ms: int
@@ -114,7 +150,7 @@ class Preset:
     @property
     def bundle_ms(self) -> int:
         """What the other phases leave of the epoch for bundles."""
-        return self.epoch_ms - self.draw_ms - self.check_ms - self.reveal_ms
+        return self.epoch_ms - self.draw_ms - self.transfer_ms - self.check_ms - self.reveal_ms
 
     @property
     def slot_ms(self) -> int:
@@ -129,7 +165,7 @@ class Preset:
     @property
     def job_ms(self) -> int:
         """Longest time that one job takes within its slot."""
-        return self.window_ms + self.commitment_slack_ms + self.opening_ms
+        return sum(getattr(self, name) for name in JOB_TIMES)
 
 
 def _checker_pool(epoch_seconds: int) -> int:
@@ -145,19 +181,30 @@ MAINNET = Preset(
     # An hour: at 100,000 providers all bundles together take 0.05 % of a day's gas on peaq.
     epoch_seconds=3600,
     draw_ms=60_000,
-    check_ms=2_700_000,
+    check_ms=2_400_000,
     reveal_ms=120_000,
     grace_seconds=600,
     # With 20 % bad checkers of 100, a majority of 11 seats is bad with probability 0.75–1.2 %.
     seats=11,
-    # 69 Gop a round, 16 MiB resident B: below a second on one CPU core, so that the slowest
-    # machine still finishes rounds within the window.
-    shape=Shape(m=2048, k=8192, n=2048),
+    # k: a GPU makes a word of C again twenty times slower than it reads one (memory), and puts out
+    # no more than it can hash. n: rows of 32 KiB, so that the openings of a job are some 3 MiB and
+    # those of a whole shard a checker's 300 Mbit/s; expanding A costs a GPU a few percent. B has
+    # 128 MiB, 512 as a CPU keeps it.
+    k=16_384,
+    n=8192,
+    # Somewhat over a second for each of 256 providers.
+    transfer_ms=300_000,
     # GPU clocks settle within three seconds (facts: popw.md (e)).
     window_ms=3000,
     commitment_slack_ms=3000,
-    opening_ms=5000,
+    # At least ten times a bad round trip; a GPU reads itself whole some thirty times.
+    pass_window_ms=1000,
+    pass_slack_ms=2000,
+    chain_window_ms=2000,
+    chain_slack_ms=1000,
+    opening_ms=20_000,
     reference_rate=REFERENCE_RATE,
+    reference_chain_rate=REFERENCE_CHAIN_RATE,
     tolerance_shift=2,
     rank_delay_ms=28_000,
     ring_epochs=168,
@@ -172,35 +219,40 @@ MAINNET = Preset(
 TESTNET = replace(
     MAINNET,
     name="testnet",
-    epoch_seconds=300,
+    epoch_seconds=600,
     draw_ms=20_000,
-    check_ms=165_000,
+    transfer_ms=60_000,
+    check_ms=396_000,
     reveal_ms=25_000,
     grace_seconds=60,
     # agung is tried from ordinary computers: ten points for 10 Top/s keeps their scores visible.
     reference_rate=10_000_000_000_000,
     unstake_delay_seconds=3600,
-    provider_pool=_provider_pool(300),
-    checker_pool=_checker_pool(300),
+    provider_pool=_provider_pool(600),
+    checker_pool=_checker_pool(600),
 )
 
 MINIMAL = replace(
     MAINNET,
     name="minimal",
-    epoch_seconds=20,
+    epoch_seconds=25,
     draw_ms=2_000,
-    check_ms=11_000,
+    transfer_ms=2_000,
+    check_ms=14_000,
     reveal_ms=2_000,
     grace_seconds=5,
     seats=4,
-    # 1.07 Gop a round: about 10 ms on a free core, and still tens of rounds in the window when a
-    # dozen processes share two of them. Of the shapes with this work, the one with few rows to
-    # hash: 0.85 of plain sgemm, against 0.75 at m = 512, k = n = 1024.
-    shape=Shape(m=256, k=2048, n=1024),
+    # A CPU's share of a busy core still does tens of rounds in the window, and rows are short.
+    k=2048,
+    n=1024,
     # Long enough that a moment of somebody else's work on a shared core averages out.
-    window_ms=1_200,
+    window_ms=1_000,
     commitment_slack_ms=500,
-    opening_ms=600,
+    pass_window_ms=150,
+    pass_slack_ms=250,
+    chain_window_ms=100,
+    chain_slack_ms=250,
+    opening_ms=700,
     # Ten points for 100 Gop/s, about one free core of the machines this was written on.
     reference_rate=100_000_000_000,
     # A busy laptop shares its cores unevenly between processes: half of the median is normal.
@@ -209,8 +261,8 @@ MINIMAL = replace(
     rank_delay_ms=2_500,
     ring_epochs=64,
     unstake_delay_seconds=60,
-    provider_pool=_provider_pool(20),
-    checker_pool=_checker_pool(20),
+    provider_pool=_provider_pool(25),
+    checker_pool=_checker_pool(25),
 )
 
 PRESETS = {preset.name: preset for preset in (MAINNET, TESTNET, MINIMAL)}
@@ -235,10 +287,5 @@ def resize_committee(preset: Preset, checkers: int) -> Preset:
     room = preset.check_ms // seats * 9 // 10
     if room >= preset.job_ms:
         return replace(preset, seats=seats)
-    return replace(
-        preset,
-        seats=seats,
-        window_ms=preset.window_ms * room // preset.job_ms,
-        commitment_slack_ms=preset.commitment_slack_ms * room // preset.job_ms,
-        opening_ms=preset.opening_ms * room // preset.job_ms,
-    )
+    times = {name: getattr(preset, name) * room // preset.job_ms for name in JOB_TIMES}
+    return replace(preset, seats=seats, **times)

@@ -1,26 +1,19 @@
 """The verdict on a compute proof: do these openings prove the work that was committed to?
 
-`verify_openings` returns nothing for yes and raises `ProofRejected` for no. It needs no GPU and
-draws on nothing but its arguments; every size is checked before anything is allocated by it.
+`verify_openings` returns the openings for yes and raises `ProofRejected` for no. It needs no GPU
+and draws on nothing but its arguments; every size is checked before anything is allocated by it.
 """
 
 from collections.abc import Sequence
 from enum import StrEnum
 
-import numpy as np
-
-from protocols.compute import (
-    FIRST_ROOT,
-    ComputeJob,
-    WorkCommitment,
-    compute_commitment,
-    digest_row,
-)
-from protocols.errors import LocalError, MalformedError, RemoteError
+from protocols.compute import ComputeJob, WorkCommitment, compute_commitment, digest_each
+from protocols.errors import LocalError, MalformedError
 from protocols.expand import expand_each
 from protocols.freivalds import RowCheck, find_wrong_rows
 from protocols.merkle import compute_root_from_path
 from protocols.openings import Index, Openings, decode_openings
+from protocols.rejection import ProofRejected
 
 
 class ProofFault(StrEnum):
@@ -39,24 +32,15 @@ class ProofFault(StrEnum):
     """A row was committed to, but is not the product. The work was not done."""
 
 
-class ProofRejected(RemoteError):
-    """A proof that does not hold. `fault` says why, `index` where (None for SIZE and ROOTS)."""
-
-    def __init__(self, fault: ProofFault, detail: str = "", index: Index | None = None) -> None:
-        super().__init__(fault.value, detail)
-        self.fault = fault
-        self.index = index
-
-
 def verify_openings(
     check: RowCheck,
     job: ComputeJob,
     commitment: WorkCommitment,
     indices: Sequence[Index],
     data: bytes,
-) -> None:
+) -> Openings:
     """Verify that the bytes `data` open the rows `indices` of `commitment`, and that these rows
-    are the job's.
+    are the job's. Returns what was opened, now known to be true.
 
     `check` is the checker's own for this B (`prepare_check`), `indices` what it drew after the
     commitment arrived (`draw_openings`). Raises ProofRejected; LocalError when `check` belongs to
@@ -74,11 +58,12 @@ def verify_openings(
         raise ProofRejected(ProofFault.ROOTS, f"of {commitment.rounds} rounds")
     _verify_paths(shape.m, indices, openings)
     _verify_products(check, job, indices, openings)
+    return openings
 
 
 def _verify_paths(m: int, indices: Sequence[Index], openings: Openings) -> None:
-    for index, row, path in zip(indices, openings.rows, openings.paths, strict=True):
-        leaf = digest_row(row.view(np.uint8).data, index.round, index.row)
+    leaves = digest_each(openings.rows, indices)
+    for index, leaf, path in zip(indices, leaves, openings.paths, strict=True):
         if compute_root_from_path(leaf, index.row, m, path) != openings.roots[index.round]:
             raise ProofRejected(ProofFault.PATH, _describe(index), index)
 
@@ -86,8 +71,7 @@ def _verify_paths(m: int, indices: Sequence[Index], openings: Openings) -> None:
 def _verify_products(
     check: RowCheck, job: ComputeJob, indices: Sequence[Index], openings: Openings
 ) -> None:
-    previous_roots = (FIRST_ROOT, *openings.roots)
-    seeds = {t: job.derive_a_seed(t, previous_roots[t]) for t in {i.round for i in indices}}
+    seeds = {t: job.derive_a_seed(t, openings.roots) for t in {i.round for i in indices}}
     a_rows = expand_each([(seeds[index.round], index.row) for index in indices], job.shape.k)
     wrong = find_wrong_rows(check, a_rows, openings.rows)
     if wrong:
