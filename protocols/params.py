@@ -7,6 +7,7 @@ otherwise. Whatever two machines must agree on is an integer.
 
 from dataclasses import dataclass, replace
 
+from protocols.compute import find_shape_fault
 from protocols.errors import LocalError
 
 PROTOCOL_VERSION = 1
@@ -141,6 +142,11 @@ class Preset:
     """Emission to providers per epoch."""
     checker_pool: int
     """Emission to checkers per epoch."""
+
+    def __post_init__(self) -> None:
+        fault = find_shape_fault(1, self.k, self.n)
+        if fault:
+            raise LocalError(fault)
 
     @property
     def epoch_ms(self) -> int:
