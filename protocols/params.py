@@ -106,6 +106,9 @@ class Preset:
     """Columns of B: a row of C has 4·n bytes."""
     transfer_ms: int
     """Time, before the slots, for a committee to measure its providers' lines, one by one."""
+    transfer_bytes: int
+    """Most that one checker and one provider send each other in each direction, a multiple of
+    `transfers.PIECE_BYTES`. With a quorum of checkers at once, enough to fill the longest stage."""
     window_ms: int
     """T: how long a provider repeats rounds."""
     commitment_slack_ms: int
@@ -200,6 +203,8 @@ MAINNET = Preset(
     n=8192,
     # Somewhat over a second for each of 256 providers.
     transfer_ms=300_000,
+    # A quorum of 8 moves 1.8 Gbit/s with it in a stage of 0.875 s, above the top of the term.
+    transfer_bytes=24_576_000,
     # GPU clocks settle within three seconds (facts: popw.md (e)).
     window_ms=3000,
     commitment_slack_ms=3000,
@@ -228,6 +233,8 @@ TESTNET = replace(
     epoch_seconds=600,
     draw_ms=20_000,
     transfer_ms=60_000,
+    # Likewise some 500 Mbit/s, as epochs come six times as often.
+    transfer_bytes=7_372_800,
     check_ms=396_000,
     reveal_ms=25_000,
     grace_seconds=60,
@@ -244,6 +251,8 @@ MINIMAL = replace(
     epoch_seconds=25,
     draw_ms=2_000,
     transfer_ms=2_000,
+    # Eight pieces: the phase costs two shared cores some tenths of a second.
+    transfer_bytes=491_520,
     check_ms=14_000,
     reveal_ms=2_000,
     grace_seconds=5,
