@@ -36,6 +36,7 @@ SEATS = 4
 LENGTHS = {
     "epoch_seconds": 20,
     "draw_ms": 2_000,
+    "transfer_ms": 1_000,
     "check_ms": 10_000,
     "reveal_ms": 2_500,
     "grace_seconds": 5,
@@ -64,14 +65,19 @@ def start_of(epoch: int) -> int:
     return GENESIS_MS + epoch * 1000 * LENGTHS["epoch_seconds"]
 
 
+def check_start(epoch: int) -> int:
+    """When the first slot opens."""
+    return start_of(epoch) + LENGTHS["draw_ms"] + LENGTHS["transfer_ms"]
+
+
 def slot_start(epoch: int, seat: int) -> int:
     """When the slot of a seat opens."""
-    return start_of(epoch) + LENGTHS["draw_ms"] + seat * SLOT_MS
+    return check_start(epoch) + seat * SLOT_MS
 
 
 def reveal_start(epoch: int) -> int:
     """When reports may be published."""
-    return start_of(epoch) + LENGTHS["draw_ms"] + LENGTHS["check_ms"]
+    return check_start(epoch) + LENGTHS["check_ms"]
 
 
 def bundle_end(epoch: int) -> int:
