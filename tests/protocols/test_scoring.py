@@ -1,21 +1,38 @@
 """Rates and scores in integers, with Kaisar's own figures."""
 
+from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
+from math import e, log2, pi
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.compute import Shape
 from protocols.errors import LocalError
-from protocols.params import MAINNET, MAX_SCORE, REFERENCE_RATE, WEIGHTS
+from protocols.params import (
+    MAINNET,
+    MAX_SCORE,
+    REFERENCE_CHAIN_RATE,
+    REFERENCE_RATE,
+    WEIGHTS,
+)
 from protocols.scoring import (
+    CORE_ANCHORS,
+    DOWN_ANCHORS,
+    MEMORY_ANCHORS,
     MILLI,
+    UP_ANCHORS,
     Verdict,
-    compute_rate,
+    bandwidth_term,
+    compute_memory_credit,
     compute_score,
+    compute_throughput,
+    compute_word_bits,
+    cpu_term,
     gpu_term,
+    memory_term,
     stake_factor,
 )
 from tests.protocols import wire_reference as ref
@@ -24,35 +41,111 @@ from tests.vectors.generate import load
 Case = dict[str, Any]
 
 RATES = load("scoring/rates.json")
+TERMS = load("scoring/terms.json")
+CREDITS = load("scoring/credits.json")
 SCORES = load("scoring/scores.json")
 
 
-@pytest.mark.parametrize("case", RATES, ids=lambda case: case["name"])
+def by_name(case: Case) -> str:
+    return str(case["name"])
+
+
+@pytest.mark.parametrize("case", RATES, ids=by_name)
 def test_rate_vector(case: Case) -> None:
-    rate = compute_rate(Shape(*case["shape"]), case["rounds"], case["elapsed_us"])
+    rate = compute_throughput(int(case["amount"]), case["elapsed_us"], case["window_us"])
 
     assert rate == int(case["rate"])
     assert gpu_term(rate, int(case["reference_rate"])) == int(case["gpu_term"])
 
 
-@pytest.mark.parametrize("elapsed_us", [0, -1])
-def test_no_time_has_no_rate(elapsed_us: int) -> None:
+@pytest.mark.parametrize("times", [(0, 1), (-1, 1), (1, 0), (1, -1)])
+def test_no_time_has_no_rate(times: tuple[int, int]) -> None:
     with pytest.raises(LocalError, match="not positive"):
-        compute_rate(MAINNET.shape, 1, elapsed_us)
+        compute_throughput(1, *times)
+    with pytest.raises(LocalError, match="not positive"):
+        compute_memory_credit(
+            words=1, k=16, passes=1, rate=1, elapsed_us=times[0], window_us=times[1]
+        )
 
 
-@given(st.integers(0, 10_000), st.integers(1, 10**8))
-def test_a_rate_is_never_rounded_up(rounds: int, elapsed_us: int) -> None:
-    exact = Fraction(MAINNET.shape.operations * rounds * 1_000_000, elapsed_us)
+@given(st.integers(0, 10**18), st.integers(1, 10**8), st.integers(1, 10**8))
+def test_a_rate_is_never_rounded_up(amount: int, elapsed_us: int, window_us: int) -> None:
+    exact = Fraction(amount * 1_000_000, max(elapsed_us, window_us))
 
-    assert 0 <= exact - compute_rate(MAINNET.shape, rounds, elapsed_us) < 1
+    assert 0 <= exact - compute_throughput(amount, elapsed_us, window_us) < 1
+
+
+@given(st.integers(0, 10**18), st.integers(1, 10**7), st.integers(1, 10**7))
+def test_an_early_answer_earns_nothing(amount: int, elapsed_us: int, window_us: int) -> None:
+    rate = compute_throughput(amount, elapsed_us, window_us)
+
+    assert rate <= compute_throughput(amount, window_us, window_us)
+    assert compute_throughput(amount, elapsed_us + 1, window_us) <= rate
+
+
+TERMS_MEASURED: dict[str, Callable[..., int]] = {
+    "bandwidth": bandwidth_term,
+    "cpu": lambda iterations: cpu_term(iterations, REFERENCE_CHAIN_RATE),
+    "memory": memory_term,
+}
+
+
+@pytest.mark.parametrize("case", TERMS, ids=by_name)
+def test_term_vector(case: Case) -> None:
+    measured = [int(amount) for amount in case["measured"]]
+
+    assert TERMS_MEASURED[case["term"]](*measured) == case["points"]
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda: bandwidth_term(-1, 1),
+        lambda: bandwidth_term(1, -1),
+        lambda: cpu_term(-1, REFERENCE_CHAIN_RATE),
+        lambda: memory_term(-1),
+    ],
+)
+def test_less_than_nothing_was_not_measured(measure: Callable[[], int]) -> None:
+    with pytest.raises(LocalError, match="measurement of -1"):
+        measure()
+
+
+@pytest.mark.parametrize("anchors", [DOWN_ANCHORS, UP_ANCHORS, CORE_ANCHORS, MEMORY_ANCHORS])
+def test_terms_are_concave(anchors: tuple[tuple[int, int], ...]) -> None:
+    """What tests/protocols/test_overclaiming.py reckons with."""
+    edges = [(0, 0), *anchors]
+    slopes = [
+        Fraction(points - base, high - low) for (low, base), (high, points) in pairwise(edges)
+    ]
+
+    assert slopes == sorted(slopes, reverse=True)
+    assert slopes[-1] > 0
+
+
+@pytest.mark.parametrize("case", CREDITS, ids=by_name)
+def test_credit_vector(case: Case) -> None:
+    measured = {
+        name: int(case[name])
+        for name in ("words", "k", "passes", "rate", "elapsed_us", "window_us")
+    }
+
+    assert compute_word_bits(measured["k"]) == case["word_bits"]
+    assert compute_memory_credit(**measured) == int(case["credit"])
+
+
+@pytest.mark.parametrize("k", [16, 2048, 16_384, 131_056])
+def test_a_word_is_worth_no_more_than_its_entropy(k: int) -> None:
+    entropy = log2(2 * pi * e * k * ((256**2 - 1) / 12 + 1 / 4) ** 2) / 2
+
+    assert entropy - 1 < compute_word_bits(k) <= entropy
 
 
 def test_the_reference_card_has_kaisars_ten_points() -> None:
     assert gpu_term(REFERENCE_RATE, REFERENCE_RATE) == 10 * MILLI
 
 
-@pytest.mark.parametrize("case", SCORES, ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", SCORES, ids=by_name)
 def test_score_vector(case: Case) -> None:
     assert int(case["max_stake"]) == MAINNET.max_stake
     assert (
