@@ -5,7 +5,7 @@ JSON, format version 1:
     {"format": 1, "network_id": "0x…", "chain_id": 31337, "genesis": 1760000000, "block": 7,
      "contracts": {"Token": {"address": "0x…", "code_hash": "0x…"}, "Registry": …, "Beacon": …,
                    "Consensus": …, "Rewards": …},
-     "preset": {"name": "minimal", "epoch_seconds": 20, …, "shape": {"m": 512, …}}}
+     "preset": {"name": "minimal", "epoch_seconds": 25, …}}
 
 `genesis` is the start of epoch 0 in Unix seconds, `block` the first block that can hold events of
 these contracts, `code_hash` the keccak256 of the code at the address, `preset` the complete set
@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final
 
 from chain.abi import CONTRACTS, get_interface
 from chain.errors import DeploymentFileError, WrongChainError
@@ -37,8 +37,6 @@ FORMAT: Final = 1
 
 MAX_FILE_BYTES: Final = 64 * 1024
 """A deployment file has some 2 KiB."""
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ def parse_deployment(data: bytes) -> Deployment:
         genesis=top.take_count("genesis"),
         block=top.take_count("block"),
         contracts={name: _parse_contract(contracts_object, name) for name in CONTRACTS},
-        preset=_parse_dataclass(Preset, "preset", top.take("preset", dict)),
+        preset=_parse_preset(top.take("preset", dict)),
     )
     contracts_object.require_empty()
     top.require_empty()
@@ -258,22 +256,13 @@ def _parse_contract(contracts: _Object, name: str) -> Contract:
     return contract
 
 
-def _parse_dataclass(kind: type[Value], name: str, value: object) -> Value:
-    """Rebuild a frozen dataclass of integers, texts and dataclasses like it."""
-    entry = _Object(name, value)
-    hints = get_type_hints(kind)
-    arguments: dict[str, object] = {}
-    for field in fields(kind):  # type: ignore[arg-type] # callers pass dataclasses
-        hint = hints[field.name]
-        if hint is int:
-            arguments[field.name] = entry.take_count(field.name)
-        elif hint is str:
-            arguments[field.name] = entry.take(field.name, str)
-        else:
-            nested = entry.take(field.name, dict)
-            arguments[field.name] = _parse_dataclass(hint, f"{name}.{field.name}", nested)
+def _parse_preset(value: object) -> Preset:
+    """Rebuild a preset from its name and its integers."""
+    entry = _Object("preset", value)
+    name = entry.take("name", str)
+    numbers = {f.name: entry.take_count(f.name) for f in fields(Preset) if f.name != "name"}
     entry.require_empty()
     try:
-        return kind(**arguments)
+        return Preset(name, **numbers)
     except LocalError as error:
-        raise DeploymentFileError(f"{name}: {error}") from None
+        raise DeploymentFileError(f"preset: {error}") from None

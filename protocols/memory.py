@@ -122,8 +122,7 @@ class MemoryJob:
 
     def locate(self, row: int) -> Index:
         """Round and row, in the compute proof, of a kept row."""
-        t, i = divmod(row, self.shape.m)
-        return Index(self.work.rounds - self.kept + t, i)
+        return locate_kept_row(self.shape.m, self.work.rounds, self.kept, row)
 
     def derive_seed(self, number: int, roots: Sequence[bytes]) -> bytes:
         """Seed of a pass, given at least the roots of the passes before it, from the first on."""
@@ -167,6 +166,12 @@ def find_kept_fault(shape: Shape, rounds: int, kept: int) -> str | None:
     if kept * shape.m > MAX_KEPT_ROWS:
         return f"{kept} · {shape.m} rows kept, expected at most {MAX_KEPT_ROWS}"
     return None
+
+
+def locate_kept_row(m: int, rounds: int, kept: int, row: int) -> Index:
+    """Round and row, in the compute proof, of a kept row when the last `kept` rounds are kept."""
+    t, i = divmod(row, m)
+    return Index(rounds - kept + t, i)
 
 
 def parse_pass_commitment(passes: int, root: bytes) -> PassCommitment:

@@ -8,9 +8,19 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
+from protocols.chains import (
+    CHAIN_BYTES,
+    CHAIN_INDEX_BYTES,
+    CHAIN_OPENINGS,
+    MAX_CHAIN_OPENINGS_BYTES,
+    MAX_CHAINS,
+)
 from protocols.hashing import keccak256
+from protocols.host_proof import MAX_DEVICES, PASSES_BYTES, WORK_BYTES
 from protocols.lanes import VECTOR_BYTES
-from protocols.params import MAX_SEATS, OPENINGS
+from protocols.memory import PASS_INDEX_BYTES
+from protocols.openings import INDEX_BYTES
+from protocols.params import MAX_SEATS, MEMORY_OPENINGS, OPENINGS
 from protocols.signing import WALLET_SIGNATURE_BYTES
 from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, TimeMs, Wallet
 from protocols.wire import Bytes, Message, Text, blob, fixed, list_of, text, uint
@@ -21,11 +31,14 @@ MAX_ADDRESSES = 8
 MAX_ADDRESS_CHARS = 256
 """The longest multiaddr in use (DNS name, certificate hashes, peer id) stays below this."""
 
-OPENING_INDEX_BYTES = 8
-"""A (round, row) pair: two 32-bit little-endian integers."""
-
 MAX_OPENINGS_BYTES = 16 << 20
-"""Openings of the largest shape (64 rows of 32,768 int32 with paths) stay below 16 MiB."""
+"""96 rows of the largest shape (128 KiB each) with roots and paths stay below 16 MiB."""
+
+MAX_PASS_OPENINGS_BYTES = 64 << 10
+"""1,024 pass roots and 32 paths of 32 digests: 64 KiB."""
+
+MAX_RECEIPT_BYTES = 512
+"""A sealed receipt has some 250."""
 
 
 class Role(IntEnum):
@@ -100,7 +113,7 @@ class ReportMessage(Message):
 
 @dataclass(frozen=True, slots=True)
 class Job(Message):
-    """One compute challenge to one provider, signed by the checker of this seat."""
+    """One challenge to one provider and all of its devices, signed by the checker of this seat."""
 
     KIND: ClassVar[int] = 4
     MAX_BYTES: ClassVar[int] = 256
@@ -110,9 +123,7 @@ class Job(Message):
     seat: Seat = uint(8)
     checker: int = uint(16)
     provider: int = uint(32)
-    device: int = uint(8)
     nonce: Digest = fixed(32)
-    m: int = uint(32)
     k: int = uint(32)
     n: int = uint(32)
     window_ms: int = uint(32)
@@ -123,34 +134,45 @@ class Commitment(Message):
     """The provider's word on what it computed, given before it knows which rows are opened."""
 
     KIND: ClassVar[int] = 5
-    MAX_BYTES: ClassVar[int] = 128
+    MAX_BYTES: ClassVar[int] = 10_240
 
     job: Digest = fixed(32)
-    rounds: int = uint(32)
-    root: Digest = fixed(32)
+    devices: tuple[bytes, ...] = list_of(Bytes(WORK_BYTES, WORK_BYTES), MAX_DEVICES)
+    """`host_proof.encode_work` of each."""
+    receipts: tuple[bytes, ...] = list_of(Bytes(0, MAX_RECEIPT_BYTES), MAX_SEATS)
+    """Sealed TransferReceipts of this epoch's committee."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest(Message):
-    """The rows to open, drawn by the checker after the commitment arrived."""
+    """What to open, drawn by the checker after all commitments arrived.
+
+    One entry for each device in `rows` and `passes`; empty where nothing was drawn.
+    """
 
     KIND: ClassVar[int] = 6
-    MAX_BYTES: ClassVar[int] = 1024
+    MAX_BYTES: ClassVar[int] = 20_480
 
     job: Digest = fixed(32)
-    indices: bytes = blob(OPENINGS * OPENING_INDEX_BYTES)
+    rows: tuple[bytes, ...] = list_of(
+        Bytes(0, (OPENINGS + MEMORY_OPENINGS) * INDEX_BYTES), MAX_DEVICES
+    )
+    passes: tuple[bytes, ...] = list_of(Bytes(0, MEMORY_OPENINGS * PASS_INDEX_BYTES), MAX_DEVICES)
+    chains: bytes = blob(CHAIN_OPENINGS * CHAIN_INDEX_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class Openings(Message):
-    """The rows asked for, with their paths (`openings.encode_openings`)."""
+    """What was asked for: rows and passes of each device, segments of chains."""
 
     KIND: ClassVar[int] = 7
-    MAX_BYTES: ClassVar[int] = MAX_OPENINGS_BYTES + 128
+    MAX_BYTES: ClassVar[int] = MAX_OPENINGS_BYTES
 
     job: Digest = fixed(32)
     request: Digest = fixed(32)
-    data: bytes = blob(MAX_OPENINGS_BYTES)
+    rows: tuple[bytes, ...] = list_of(Bytes(0, MAX_OPENINGS_BYTES), MAX_DEVICES)
+    passes: tuple[bytes, ...] = list_of(Bytes(0, MAX_PASS_OPENINGS_BYTES), MAX_DEVICES)
+    chains: bytes = blob(MAX_CHAIN_OPENINGS_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +208,54 @@ class ReportsResponse(Message):
     reports: tuple[bytes, ...] = list_of(Bytes(0, 2048), MAX_SEATS)
 
 
+@dataclass(frozen=True, slots=True)
+class PassRequest(Message):
+    """Asks for passes over everything that the devices keep of this job."""
+
+    KIND: ClassVar[int] = 11
+    MAX_BYTES: ClassVar[int] = 128
+
+    job: Digest = fixed(32)
+    nonce: Digest = fixed(32)
+    window_ms: int = uint(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Passes(Message):
+    """The passes made, one entry for each device of the Commitment (`host_proof.encode_passes`)."""
+
+    KIND: ClassVar[int] = 12
+    MAX_BYTES: ClassVar[int] = 1024
+
+    job: Digest = fixed(32)
+    request: Digest = fixed(32)
+    devices: tuple[bytes, ...] = list_of(Bytes(PASSES_BYTES, PASSES_BYTES), MAX_DEVICES)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRequest(Message):
+    """Asks for chains on the host's cores."""
+
+    KIND: ClassVar[int] = 13
+    MAX_BYTES: ClassVar[int] = 128
+
+    job: Digest = fixed(32)
+    nonce: Digest = fixed(32)
+    window_ms: int = uint(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Chains(Message):
+    """The chains computed (`chains.encode_commitments`); none when the host offers no cores."""
+
+    KIND: ClassVar[int] = 14
+    MAX_BYTES: ClassVar[int] = MAX_CHAINS * CHAIN_BYTES + 128
+
+    job: Digest = fixed(32)
+    request: Digest = fixed(32)
+    chains: bytes = blob(MAX_CHAINS * CHAIN_BYTES)
+
+
 def compute_message_digest(body: bytes) -> Digest:
     """Name a message by the hash of its encoded body; a job's digest is its id."""
     return keccak256(body)
@@ -199,3 +269,13 @@ def compute_challenge_commitment(secret: bytes) -> Digest:
 def compute_job_nonce(secret: bytes, provider: NodeKey) -> Digest:
     """Derive the nonce of one provider's job from the secret of its shard's challenge."""
     return keccak256(b"kaisar/job-nonce/1", secret, provider)
+
+
+def compute_pass_nonce(secret: bytes, provider: NodeKey) -> Digest:
+    """Likewise the nonce of its passes, which it learns after its commitment only."""
+    return keccak256(b"kaisar/pass-nonce/1", secret, provider)
+
+
+def compute_chain_nonce(secret: bytes, provider: NodeKey) -> Digest:
+    """Likewise the nonce of its chains."""
+    return keccak256(b"kaisar/chain-nonce/1", secret, provider)

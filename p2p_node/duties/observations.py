@@ -10,22 +10,25 @@ NO_EVIDENCE = Digest(bytes(32))
 """Stands for the transcript of a provider that sent nothing, and for a root over none."""
 
 
+MAX_MESSAGES = 8
+"""Four requests and their answers."""
+
+
 @dataclass(slots=True)
 class Transcript:
-    """The sealed messages of one job, as far as it got; the provider's carry its signature."""
+    """The sealed messages of one job, in the order in which they went over the stream, as far as
+    it got: the checker's requests and the provider's answers in turn."""
 
-    job: bytes | None = None
-    answer: bytes | None = None
-    request: bytes | None = None
-    openings: bytes | None = None
+    messages: list[bytes] = field(default_factory=list)
 
-    def parts(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """Return all four, missing ones empty."""
-        return self.job or b"", self.answer or b"", self.request or b"", self.openings or b""
+    @property
+    def answered(self) -> bool:
+        """Whether there is anything that carries the provider's signature."""
+        return len(self.messages) > 1
 
     def digest(self) -> Digest:
-        """Hash the whole exchange: keccak256 over the keccak256 of each part."""
-        return keccak256(*(keccak256(part) for part in self.parts()))
+        """Hash the whole exchange: keccak256 over the keccak256 of each message."""
+        return keccak256(*(keccak256(message) for message in self.messages))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,16 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
             raw BLOB NOT NULL, label TEXT NOT NULL)""",
         "CREATE INDEX journal_nonces ON journal (nonce)",
     ),
+    (
+        # A job has as many messages as it has stages; the older transcripts were of other jobs.
+        "DROP INDEX transcript_sizes",
+        "DROP TABLE transcripts",
+        """CREATE TABLE transcripts (
+            epoch INTEGER NOT NULL, shard INTEGER NOT NULL, lane INTEGER NOT NULL,
+            size INTEGER NOT NULL, messages BLOB NOT NULL,
+            PRIMARY KEY (epoch, shard, lane))""",
+        "CREATE INDEX transcript_sizes ON transcripts (epoch, size)",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(_STEPS)

@@ -225,11 +225,10 @@ class Store:
     def transcript(self, epoch: Epoch, shard: Shard, lane: int) -> Transcript | None:
         """Return the sealed messages behind one observation, if they are still kept."""
         rows = self._read(
-            "SELECT job, answer, request, openings FROM transcripts"
-            " WHERE epoch = ? AND shard = ? AND lane = ?",
+            "SELECT messages FROM transcripts WHERE epoch = ? AND shard = ? AND lane = ?",
             (epoch, shard, lane),
         )
-        return Transcript(*rows[0]) if rows else None
+        return Transcript(_split(rows[0][0])) if rows else None
 
     def transcript_lanes(self, epoch: Epoch, shard: Shard) -> list[int]:
         """List the lanes whose transcripts are kept."""
@@ -315,12 +314,12 @@ class Store:
         return int(found[0]) if found else 0
 
     def _save_transcript(self, epoch: Epoch, shard: Shard, lane: int, parts: Transcript) -> None:
-        blobs = (parts.job, parts.answer, parts.request, parts.openings)
-        size = sum(len(blob) for blob in blobs if blob is not None)
+        size = sum(map(len, parts.messages))
+        joined = b"".join(len(each).to_bytes(4, "big") + each for each in parts.messages)
         with self._writing() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (epoch, shard, lane, size, *blobs),
+                "INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?, ?)",
+                (epoch, shard, lane, size, joined),
             )
             self._drop_excess(connection)
 
@@ -378,3 +377,14 @@ def _translating() -> Iterator[None]:
 def _one(connection: sqlite3.Connection, statement: str, parameters: tuple[object, ...]) -> bytes:
     (value,) = connection.execute(statement, parameters).fetchone()
     return bytes(value)
+
+
+def _split(joined: bytes) -> list[bytes]:
+    """Take apart messages that each stand behind their length in four bytes."""
+    messages = []
+    position = 0
+    while position < len(joined):
+        start = position + 4
+        position = start + int.from_bytes(joined[position:start], "big")
+        messages.append(joined[start:position])
+    return messages

@@ -84,8 +84,8 @@ def test_writing_replaces_the_file_in_one_step(
         (lambda d: d["preset"].pop("seats"), "preset.seats: missing"),
         (lambda d: d["preset"].update(seats="4"), "preset.seats: found '4', expected int"),
         (lambda d: d["preset"].update(sheets=4), "preset.sheets: unknown field"),
-        (lambda d: d["preset"]["shape"].pop("m"), "preset.shape.m: missing"),
-        (lambda d: d["preset"]["shape"].update(m=0), "preset.shape: m = 0"),
+        (lambda d: d["preset"].pop("k"), "preset.k: missing"),
+        (lambda d: d["preset"].update(k=0), "preset: k = 0"),
         (lambda d: d["preset"].update(name=5), "preset.name: found '5', expected str"),
     ],
 )

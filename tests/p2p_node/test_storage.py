@@ -130,8 +130,8 @@ def test_slot_without_providers_is_finished_too(data_dir: Path) -> None:
 
 
 def test_transcripts_keep_what_there_was(data_dir: Path) -> None:
-    full = Transcript(b"job", b"answer", b"request", b"openings" * 100_000)
-    partial = Transcript(job=b"job")
+    full = Transcript([b"job", b"answer", b"", b"openings" * 100_000])
+    partial = Transcript([b"job"])
     with Store.open(data_dir) as store:
         store.save_observations(EPOCH, SHARD, [observe(0, full), observe(5, partial), observe(9)])
     with Store.open(data_dir) as store:
@@ -139,16 +139,16 @@ def test_transcripts_keep_what_there_was(data_dir: Path) -> None:
         assert store.transcript(EPOCH, SHARD, 5) == partial
         assert store.transcript(EPOCH, SHARD, 1) is None
         assert store.transcript_lanes(EPOCH, SHARD) == [0, 5, 9]
-        assert store.transcript_bytes() == 800_000 + len("jobanswerrequest") + len("job")
+        assert store.transcript_bytes() == 800_000 + len("jobanswer") + len("job")
 
 
 def test_oldest_transcripts_make_room(data_dir: Path) -> None:
     with Store.open(data_dir, max_transcript_bytes=1000) as store:
         for epoch in (9, 7, 8):
-            parts = [observe(lane, Transcript(job=bytes(150))) for lane in (0, 1)]
+            parts = [observe(lane, Transcript([bytes(150)])) for lane in (0, 1)]
             store.save_observations(Epoch(epoch), SHARD, parts)
         assert store.transcript_bytes() == 900
-        store.save_observations(Epoch(10), SHARD, [observe(0, Transcript(job=bytes(400)))])
+        store.save_observations(Epoch(10), SHARD, [observe(0, Transcript([bytes(400)]))])
         assert store.transcript_lanes(Epoch(7), SHARD) == []
         assert store.transcript_lanes(Epoch(8), SHARD) == [0, 1]
         assert store.transcript_lanes(Epoch(9), SHARD) == [0, 1]
@@ -157,7 +157,7 @@ def test_oldest_transcripts_make_room(data_dir: Path) -> None:
 
 def test_transcript_that_can_never_fit_is_not_kept(data_dir: Path) -> None:
     with Store.open(data_dir, max_transcript_bytes=10) as store:
-        store.save_observations(EPOCH, SHARD, [observe(0, Transcript(job=bytes(11)))])
+        store.save_observations(EPOCH, SHARD, [observe(0, Transcript([bytes(11)]))])
         assert store.transcript_bytes() == 0
         assert store.observations(EPOCH, SHARD) == [observe(0)]
 
@@ -178,7 +178,7 @@ def test_each_kind_is_kept_for_its_own_time(data_dir: Path) -> None:
     with Store.open(data_dir) as store:
         for epoch in map(Epoch, range(last + 1)):
             store.record_own_report(epoch, SHARD, SEAT, digest_of(1), b"own")
-            store.save_observations(epoch, SHARD, [observe(0, Transcript(job=b"job"))])
+            store.save_observations(epoch, SHARD, [observe(0, Transcript([b"job"]))])
             store.record_claims([epoch])
         store.prune(Epoch(last))
         kept = {

@@ -32,7 +32,7 @@ for epoch in itertools.count():
     print("secret", epoch, secret.hex(), flush=True)
     journal.record(JournalEntry(epoch, run, run * 9, "writer"))
     print("journal", epoch, run.hex(), flush=True)
-    seen = [Observation(lane, Verdict.OK, 5, 6, Digest(run), Transcript(job=run * 2000))
+    seen = [Observation(lane, Verdict.OK, 5, 6, Digest(run), Transcript([run * 2000]))
             for lane in range(3)]
     store.save_observations(epoch, Shard(0), seen)
     print("seen", epoch, run.hex(), flush=True)

@@ -8,12 +8,16 @@ from hypothesis import strategies as st
 from protocols.lanes import encode_words, pack_words
 from protocols.messages import (
     Announcement,
+    ChainRequest,
+    Chains,
     ChallengeAnnouncement,
     Commitment,
     Job,
     JobRefusal,
     Openings,
     OpenRequest,
+    Passes,
+    PassRequest,
     ReportMessage,
     ReportsRequest,
     ReportsResponse,
@@ -32,6 +36,10 @@ MESSAGES: tuple[type[Message], ...] = (
     JobRefusal,
     ReportsRequest,
     ReportsResponse,
+    PassRequest,
+    Passes,
+    ChainRequest,
+    Chains,
 )
 """Every kind of message there is."""
 

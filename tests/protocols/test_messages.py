@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import LocalError, MalformedError
+from protocols.host_proof import MAX_DEVICES
+from protocols.memory import MAX_PASS_OPENINGS
 from protocols.messages import (
     MAX_OPENINGS_BYTES,
     Announcement,
@@ -15,13 +17,15 @@ from protocols.messages import (
     Openings,
     ReportMessage,
     ReportsResponse,
+    compute_chain_nonce,
     compute_challenge_commitment,
     compute_job_nonce,
     compute_message_digest,
+    compute_pass_nonce,
 )
 from protocols.openings import INDEX_BYTES, MAX_OPENINGS
-from protocols.params import MAX_SEATS, OPENINGS
-from protocols.types import NodeKey
+from protocols.params import MAX_SEATS, MEMORY_OPENINGS, OPENINGS
+from protocols.types import Digest, NodeKey
 from protocols.wire import Bytes, ListOf, Message, Text, Uint
 from tests.protocols import wire_reference as ref
 from tests.protocols.strategies import MESSAGES, messages
@@ -144,7 +148,8 @@ def test_arbitrary_bytes_are_a_message_or_malformed(kind: type[Message], data: b
 
 
 def test_the_largest_openings_fit_their_cap() -> None:
-    message = Openings(job=b"j" * 32, request=b"r" * 32, data=bytes(MAX_OPENINGS_BYTES))  # type: ignore[arg-type]
+    room = MAX_OPENINGS_BYTES - 128
+    message = Openings(Digest(b"j" * 32), Digest(b"r" * 32), (bytes(room),), (b"",), b"")
 
     assert Openings.decode(message.encode()) == message
 
@@ -164,10 +169,13 @@ def test_a_response_has_room_for_every_sealed_report() -> None:
 
 
 def test_a_request_has_room_for_all_openings() -> None:
-    form = next(each for each in ref.FORMS["OpenRequest"][2].items() if each[0] == "indices")
+    forms = ref.FORMS["OpenRequest"][2]
+    rows = OPENINGS + MEMORY_OPENINGS
 
-    assert form[1] == f"bytes[0…{OPENINGS * INDEX_BYTES}]"
-    assert OPENINGS <= MAX_OPENINGS
+    assert forms["rows"] == f"list[{MAX_DEVICES}] of bytes[0…{rows * INDEX_BYTES}]"
+    assert forms["passes"] == f"list[{MAX_DEVICES}] of bytes[0…{MEMORY_OPENINGS * INDEX_BYTES}]"
+    assert rows <= MAX_OPENINGS
+    assert MEMORY_OPENINGS <= MAX_PASS_OPENINGS
 
 
 @pytest.mark.parametrize(
@@ -210,3 +218,8 @@ def test_the_secret_decides_commitment_and_nonces() -> None:
 
     assert compute_challenge_commitment(secret("challenge")).hex() == announcement["commitment"]
     assert compute_job_nonce(secret("challenge"), provider).hex() == job["nonce"]
+    nonces = {
+        derive(secret("challenge"), provider)
+        for derive in (compute_job_nonce, compute_pass_nonce, compute_chain_nonce)
+    }
+    assert len(nonces) == 3

@@ -61,8 +61,6 @@ def shown(value: int) -> str:
 def describe(preset: Preset, name: str) -> str:
     """A number of a preset as the table writes it."""
     value: Any = getattr(preset, name)
-    if name == "shape":
-        return f"{shown(value.m)} × {shown(value.k)} × {shown(value.n)}"
     return shown(value // TOKEN if name in IN_TOKENS else value)
 
 

@@ -64,24 +64,57 @@ FORMS: dict[str, tuple[int, int, dict[str, str]]] = {
             "seat": "uint8",
             "checker": "uint16",
             "provider": "uint32",
-            "device": "uint8",
             "nonce": "bytes[32]",
-            "m": "uint32",
             "k": "uint32",
             "n": "uint32",
             "window_ms": "uint32",
         },
     ),
-    "Commitment": (5, 128, {"job": "bytes[32]", "rounds": "uint32", "root": "bytes[32]"}),
-    "OpenRequest": (6, 1024, {"job": "bytes[32]", "indices": "bytes[0…512]"}),
+    "Commitment": (
+        5,
+        10_240,
+        {
+            "job": "bytes[32]",
+            "devices": "list[16] of bytes[48]",
+            "receipts": "list[16] of bytes[0…512]",
+        },
+    ),
+    "OpenRequest": (
+        6,
+        20_480,
+        {
+            "job": "bytes[32]",
+            "rows": "list[16] of bytes[0…768]",
+            "passes": "list[16] of bytes[0…256]",
+            "chains": "bytes[0…256]",
+        },
+    ),
     "Openings": (
         7,
-        16_777_344,
-        {"job": "bytes[32]", "request": "bytes[32]", "data": "bytes[0…16777216]"},
+        16_777_216,
+        {
+            "job": "bytes[32]",
+            "request": "bytes[32]",
+            "rows": "list[16] of bytes[0…16777216]",
+            "passes": "list[16] of bytes[0…65536]",
+            "chains": "bytes[0…16384]",
+        },
     ),
     "JobRefusal": (8, 256, {"job": "bytes[32]", "code": "uint8", "detail": "text[128]"}),
     "ReportsRequest": (9, 64, {"epoch": "uint32", "shard": "uint32"}),
     "ReportsResponse": (10, 32_896, {"reports": "list[16] of bytes[0…2048]"}),
+    "PassRequest": (11, 128, {"job": "bytes[32]", "nonce": "bytes[32]", "window_ms": "uint32"}),
+    "Passes": (
+        12,
+        1024,
+        {"job": "bytes[32]", "request": "bytes[32]", "devices": "list[16] of bytes[36]"},
+    ),
+    "ChainRequest": (13, 128, {"job": "bytes[32]", "nonce": "bytes[32]", "window_ms": "uint32"}),
+    "Chains": (
+        14,
+        18_560,
+        {"job": "bytes[32]", "request": "bytes[32]", "chains": "bytes[0…18432]"},
+    ),
 }
 """Number, cap of the body in bytes and fields of each message, as docs/spec/messages.md has them.
 

@@ -1,0 +1,80 @@
+"""The checker's end of a job's stream: requests, answers, and the time between them.
+
+One clock counts: this checker's, from a request's last byte handed to the transport to the arrival
+of the answer's last byte, nothing subtracted.
+"""
+
+from typing import TypeVar
+
+import trio
+from nacl.signing import SigningKey
+
+from p2p_node.duties.observations import Transcript
+from p2p_node.net.api import RequestStream
+from protocols.envelopes import ENVELOPE_OVERHEAD, open_envelope, peek_kind, seal
+from protocols.errors import RemoteError
+from protocols.messages import JobRefusal, Refusal
+from protocols.types import NetworkId, NodeKey
+from protocols.wire import Message
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class RefusedJob(RemoteError):
+    """The provider answered that it does not take the job."""
+
+
+class Exchange:
+    """One job's stream; `transcript` holds what went over it, also when it ends halfway."""
+
+    def __init__(
+        self,
+        stream: RequestStream,
+        *,
+        key: SigningKey,
+        network: NetworkId,
+        provider: NodeKey,
+        transcript: Transcript,
+    ) -> None:
+        self._stream = stream
+        self._key = key
+        self._network = network
+        self._provider = provider
+        self._transcript = transcript
+
+    async def ask(
+        self, request: Message, kind: type[Answer], *, within: float, cap: int = 0
+    ) -> tuple[Answer, int]:
+        """Send a request and wait for its answer, `within` seconds for both together.
+
+        Returns the answer and how long it took, in microseconds, at least one.
+
+        `cap` is the most bytes of the sealed answer, that of its kind unless given. Raises
+        RefusedJob for a JobRefusal, another RemoteError for whatever else is not the answer.
+        """
+        sealed = seal(self._key, self._network, request)
+        cap = cap or kind.MAX_BYTES + ENVELOPE_OVERHEAD
+        cap = max(cap, JobRefusal.MAX_BYTES + ENVELOPE_OVERHEAD)
+        self._transcript.messages.append(sealed)
+        asked = trio.current_time()
+        await self._stream.send(sealed, within=within)
+        started = trio.current_time()
+        left = max(0.001, within - (started - asked))
+        answer = await self._stream.receive(cap, within=left)
+        elapsed_us = max(1, round((trio.current_time() - started) * 1_000_000))
+        message = self._read(answer, kind, cap)
+        self._transcript.messages.append(answer)
+        return message, elapsed_us
+
+    def _read(self, data: bytes, kind: type[Answer], cap: int) -> Answer:
+        if peek_kind(data, cap, self._network) == JobRefusal.KIND:
+            refusal = open_envelope(data, JobRefusal, self._network, signer=self._provider).message
+            raise RefusedJob(_name_refusal(refusal.code), refusal.detail)
+        return open_envelope(data, kind, self._network, signer=self._provider).message
+
+
+def _name_refusal(code: int) -> str:
+    try:
+        return f"provider: {Refusal(code).name.lower().replace('_', ' ')}"
+    except ValueError:
+        return "provider: unknown refusal"
