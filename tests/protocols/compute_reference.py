@@ -73,9 +73,17 @@ def _node(left: bytes, right: bytes) -> bytes:
     return sha256(b"kaisar/merkle-node/1", left, right)
 
 
+def mix(row: bytes, start: list[int]) -> bytes:
+    """End states of the 32 lanes, as bytes."""
+    states = list(start)
+    for position, word in enumerate(struct.unpack(f"<{len(row) // 8}Q", row)):
+        s = (states[position % 32] ^ word) * 0x9E3779B97F4A7C15 & MASK
+        states[position % 32] = s ^ s >> 32
+    return struct.pack("<32Q", *states)
+
+
 def leaf(row: bytes, round_number: int, index: int) -> bytes:
-    segments = [sha256(row[start : start + 4096]) for start in range(0, len(row), 4096)]
-    return sha256(b"kaisar/compute/row/1", u32(round_number, index, len(row)), *segments)
+    return sha256(b"kaisar/compute/row/2", u32(round_number, index, len(row)), mix(row, [0] * 32))
 
 
 @dataclass(frozen=True)
@@ -98,8 +106,8 @@ class Job:
             u32(self.device, self.m, self.k, self.n),
         )
 
-    def a_seed(self, round_number: int, previous_root: bytes) -> bytes:
-        return sha256(b"kaisar/compute/a/1", self.seed, u32(round_number), previous_root)
+    def a_seed(self, round_number: int, root_before_last: bytes) -> bytes:
+        return sha256(b"kaisar/compute/a/1", self.seed, u32(round_number), root_before_last)
 
     def other(self, **changes: object) -> "Job":
         return replace(self, **changes)  # type: ignore[arg-type]
@@ -149,28 +157,50 @@ Tamper = Callable[[int, list[bytes]], list[bytes]]
 def prove(job: Job, rounds: int, tamper: Tamper | None = None) -> Proof:
     """Do the job. `tamper(t, rows)` may put other rows in the place of round t's."""
     b = expand_int8(job.b_seed, job.n, job.k)
-    rows, leaves, roots = [], [], [bytes(32)]
+    rows, leaves, roots = [], [], [bytes(32), bytes(32)]
     for t in range(rounds):
-        a = expand_int8(job.a_seed(t, roots[-1]), job.k, job.m)
+        a = expand_int8(job.a_seed(t, roots[-2]), job.k, job.m)
         done = [encode_row(row) for row in product(a, b)]
         done = tamper(t, done) if tamper else done
         rows.append(done)
         leaves.append([leaf(row, t, i) for i, row in enumerate(done)])
         roots.append(merkle_root(leaves[-1]))
-    return Proof(job, rows, leaves, roots[1:])
+    return Proof(job, rows, leaves, roots[2:])
 
 
-def draw(randomness: bytes, rounds: int, m: int, count: int) -> list[tuple[int, int]]:
-    total = rounds * m
+def draw_numbers(tag: bytes, randomness: bytes, total: int, count: int) -> list[int]:
     if total <= count:
-        return [(t, i) for t in range(rounds) for i in range(m)]
+        return list(range(total))
     drawn: set[int] = set()
     block = 0
     while True:
-        digest = sha256(b"kaisar/compute/draw/1", randomness, struct.pack("<Q", block))
+        digest = sha256(tag, randomness, struct.pack("<Q", block))
         for word in struct.unpack("<4Q", digest):
             if word < 2**64 // total * total:
                 drawn.add(word % total)
             if len(drawn) == count:
-                return sorted(divmod(number, m) for number in drawn)
+                return sorted(drawn)
         block += 1
+
+
+def draw_parts(tag: bytes, randomness: bytes, sizes: list[int], count: int) -> list[list[int]]:
+    """Numbers drawn of each part, counted from the part's own first one."""
+    parts: list[list[int]] = [[] for _ in sizes]
+    for number in draw_numbers(tag, randomness, sum(sizes), count):
+        part = 0
+        while number >= sizes[part]:
+            number -= sizes[part]
+            part += 1
+        parts[part].append(number)
+    return parts
+
+
+def draw(
+    randomness: bytes, works: list[tuple[int, int]], count: int
+) -> list[list[tuple[int, int]]]:
+    """(round, row) pairs of each device, `works` being (rounds, m) of each."""
+    sizes = [rounds * m for rounds, m in works]
+    parts = draw_parts(b"kaisar/compute/draw/1", randomness, sizes, count)
+    return [
+        [divmod(number, m) for number in part] for part, (_, m) in zip(parts, works, strict=True)
+    ]

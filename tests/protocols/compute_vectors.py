@@ -1,9 +1,10 @@
-"""Makes tests/vectors/{expand,merkle,compute} out of the reference.
+"""Makes tests/vectors/{expand,merkle,mix,compute} out of the reference.
 
 `python -m tests.protocols.compute_vectors` writes the files; a test says when they are stale.
 """
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,9 @@ def paths() -> list[Case]:
 def seeds() -> list[Case]:
     root = ref.sha256(b"root")
     cases = []
-    for name, job, t, previous in [
+    for name, job, t, before_last in [
         ("first_round", JOB, 0, bytes(32)),
+        ("second_round", JOB, 1, bytes(32)),
         ("later_round", JOB, 7, root),
         ("other_device", JOB.other(device=1), 7, root),
         ("other_provider", JOB.other(provider=ref.sha256(b"mallory")), 7, root),
@@ -124,9 +126,9 @@ def seeds() -> list[Case]:
                 "name": name,
                 "job": encode_job(job),
                 "round": t,
-                "previous_root": previous.hex(),
+                "root_before_last": before_last.hex(),
                 "job_seed": job.seed.hex(),
-                "a_seed": job.a_seed(t, previous).hex(),
+                "a_seed": job.a_seed(t, before_last).hex(),
             }
         )
     return cases
@@ -154,29 +156,51 @@ def b_seeds() -> list[Case]:
 def rows() -> list[Case]:
     cases = []
     for name, n, t, row in [
-        ("one_short_segment", 16, 0, 0),
-        ("one_whole_segment", 1024, 3, 9),
-        ("whole_and_short_segment", 1040, 16_383, 1_048_575),
+        ("lanes_without_words", 16, 0, 0),
+        ("one_word_in_each_lane", 64, 1, 2),
+        ("lanes_of_unequal_length", 80, 3, 9),
+        ("many_words", 1040, 16_383, 1_048_575),
     ]:
-        data = b"".join(ref.sha256(name.encode(), ref.u32(i)) for i in range(n // 8))
+        data = _make_row(name, n)
         case = {"name": name, "round": t, "row": row, "data": data.hex()}
         cases.append({**case, "leaf": ref.leaf(data, t, row).hex()})
     return cases
 
 
+def mixes() -> list[Case]:
+    """Rows of all remainders of n/2 by 32, from zero and from other start states."""
+    cases = []
+    for n in (16, 32, 48, 64, 80, 96, 112, 128, 1040):
+        for kind in ("zero", "any"):
+            data = _make_row(f"mix {n}", n)
+            start = ref.expand_row(ref.sha256(b"start", ref.u32(n)), 256, 0)
+            start = bytes(256) if kind == "zero" else start
+            states = ref.mix(data, list(struct.unpack("<32Q", start)))
+            case = {"name": f"n_{n}_from_{kind}", "data": data.hex(), "start": start.hex()}
+            cases.append({**case, "states": states.hex()})
+    return cases
+
+
+def _make_row(name: str, n: int) -> bytes:
+    return b"".join(ref.sha256(name.encode(), ref.u32(i)) for i in range(n // 8))
+
+
 def draws() -> list[Case]:
     cases = []
-    for name, rounds, m, count in [
-        ("default", 40, 512, 64),
-        ("everything", 2, 5, 64),
-        ("all_but_one", 5, 13, 64),
-        ("not_a_power_of_two", 3, 1000, 8),
-        ("largest", 16_384, 1_048_576, 4),
+    for name, works, count in [
+        ("default", [(40, 512)], 64),
+        ("everything", [(2, 5)], 64),
+        ("all_but_one", [(5, 13)], 64),
+        ("not_a_power_of_two", [(3, 1000)], 8),
+        ("largest", [(16_384, 1_048_576)], 4),
+        ("three_devices", [(40, 512), (1, 3), (17, 1000)], 64),
+        ("everything_of_two_devices", [(2, 5), (1, 3)], 64),
     ]:
         randomness = ref.sha256(b"draw", name.encode())
-        pairs = ref.draw(randomness, rounds, m, count)
-        case = {"name": name, "randomness": randomness.hex(), "rounds": rounds, "m": m}
-        cases.append({**case, "count": count, "indices": [list(pair) for pair in pairs]})
+        drawn = ref.draw(randomness, works, count)
+        case = {"name": name, "randomness": randomness.hex(), "works": [list(w) for w in works]}
+        indices = [[list(pair) for pair in part] for part in drawn]
+        cases.append({**case, "count": count, "indices": indices})
     return cases
 
 
@@ -313,10 +337,12 @@ def proofs() -> list[Case]:
     first_two_rows_swapped = data[row_bytes : 2 * row_bytes] + data[:row_bytes]
     swapped_rounds = [honest.rows[1], honest.rows[0], honest.rows[2]]
     skipped_chain = ref.prove(JOB, ROUNDS).rows
-    for t in range(1, ROUNDS):
+    b = ref.expand_int8(JOB.b_seed, JOB.n, JOB.k)
+    for t in range(2, ROUNDS):
         a = ref.expand_int8(JOB.a_seed(t, bytes(32)), JOB.k, JOB.m)
-        b = ref.expand_int8(JOB.b_seed, JOB.n, JOB.k)
         skipped_chain[t] = [ref.encode_row(row) for row in ref.product(a, b)]
+    a = ref.expand_int8(JOB.a_seed(1, honest.roots[0]), JOB.k, JOB.m)
+    hurried = [ref.encode_row(row) for row in ref.product(a, b)]
     return [
         case("honest", "ok"),
         case("empty", "openings size", b""),
@@ -372,6 +398,11 @@ def proofs() -> list[Case]:
         ),
         committed("chain_of_roots_ignored", "openings row", lambda t, _: skipped_chain[t]),
         committed(
+            "chain_with_a_lag_of_one",
+            "openings row",
+            lambda t, done: hurried if t == 1 else done,
+        ),
+        committed(
             "wrong_row_not_opened",
             "ok",
             _replace_row(2, 0, lambda _: bytes(row_bytes)),
@@ -384,6 +415,7 @@ FILES: dict[str, Callable[[], list[Case]]] = {
     "expand/rows.json": expansions,
     "merkle/trees.json": trees,
     "merkle/paths.json": paths,
+    "mix/states.json": mixes,
     "compute/b_seeds.json": b_seeds,
     "compute/seeds.json": seeds,
     "compute/rows.json": rows,
@@ -400,12 +432,16 @@ def load(name: str) -> list[Case]:
     return cases
 
 
-def render(name: str) -> str:
-    return json.dumps(FILES[name](), indent=1) + "\n"
+def render(make: Callable[[], list[Case]]) -> str:
+    return json.dumps(make(), indent=1) + "\n"
+
+
+def write(files: dict[str, Callable[[], list[Case]]]) -> None:
+    for name, make in files.items():
+        path = VECTORS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(make))
 
 
 if __name__ == "__main__":
-    for name in FILES:
-        path = VECTORS / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(name))
+    write(FILES)

@@ -1,7 +1,5 @@
 """Drawing rows, and the bytes that ask for them and open them."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,6 +15,7 @@ from protocols.openings import (
     decode_indices,
     decode_openings,
     draw_openings,
+    draw_rows,
     encode_indices,
     encode_openings,
 )
@@ -30,10 +29,9 @@ def by_name(case: Case) -> str:
 
 @pytest.mark.parametrize("case", load("compute/draws.json"), ids=by_name)
 def test_draw_vectors(case: Case) -> None:
-    drawn = draw_openings(
-        bytes.fromhex(case["randomness"]), case["rounds"], case["m"], case["count"]
-    )
-    assert [list(index) for index in drawn] == case["indices"]
+    works = [(rounds, m) for rounds, m in case["works"]]
+    drawn = draw_rows(bytes.fromhex(case["randomness"]), works, case["count"])
+    assert [[list(index) for index in part] for part in drawn] == case["indices"]
 
 
 @given(
@@ -49,7 +47,7 @@ def test_draws_are_distinct_ascending_and_in_range(
     assert len(drawn) == min(count, rounds * m)
     assert list(drawn) == sorted(set(drawn))
     assert all(0 <= index.round < rounds and 0 <= index.row < m for index in drawn)
-    assert drawn == tuple(map(Index._make, ref.draw(randomness, rounds, m, count)))
+    assert drawn == tuple(map(Index._make, ref.draw(randomness, [(rounds, m)], count)[0]))
     assert decode_indices(encode_indices(drawn), rounds, m) == drawn
 
 
@@ -63,20 +61,16 @@ def test_draws_hit_every_place_evenly() -> None:
     assert abs(hits - 100).max() < 57
 
 
-def test_a_biased_word_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words in the last, incomplete run of totals below 2^64 would favour low numbers."""
-    rounds, m = 16_383, 1_048_575
-    total = rounds * m
-    limit = 2**64 // total * total
-    blocks = iter([[limit, limit - 1, 2**64 - 1, 7]])
-
-    class FakeHash:
-        def digest(self) -> bytes:
-            return b"".join(word.to_bytes(8, "little") for word in next(blocks))
-
-    fake = SimpleNamespace(sha256=lambda _: FakeHash())
-    monkeypatch.setattr("protocols.openings.hashlib", fake)
-    assert draw_openings(bytes(32), rounds, m, 2) == (Index(0, 7), Index(rounds - 1, m - 1))
+@given(
+    st.binary(min_size=32, max_size=32),
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4),
+    st.integers(1, 100),
+)
+def test_draws_are_over_all_devices(
+    randomness: bytes, works: list[tuple[int, int]], count: int
+) -> None:
+    drawn = draw_rows(randomness, works, count)
+    assert [list(map(tuple, part)) for part in drawn] == ref.draw(randomness, works, count)
 
 
 @pytest.mark.parametrize(

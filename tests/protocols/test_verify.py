@@ -13,7 +13,8 @@ from protocols.errors import LocalError
 from protocols.freivalds import prepare_check
 from protocols.merkle import build_tree
 from protocols.openings import Index, draw_openings
-from protocols.verify import ProofFault, ProofRejected, verify_openings
+from protocols.rejection import ProofRejected
+from protocols.verify import ProofFault, verify_openings
 from tests.protocols import compute_reference as ref
 from tests.protocols.compute_vectors import INDICES, JOB, ROUNDS, SECRET, Case, encode_job, load
 from tests.protocols.test_compute import read_job
