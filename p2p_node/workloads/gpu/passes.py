@@ -1,0 +1,70 @@
+"""Passes over the rows that a job has left in the ring: the memory proof on the device."""
+
+import struct
+
+from p2p_node.workloads.gpu.ahead import Timing, run_ahead
+from p2p_node.workloads.gpu.device import Device
+from p2p_node.workloads.gpu.runtime import Event
+from p2p_node.workloads.gpu.work_memory import WorkMemory
+from protocols.memory import LEAF_TAG, MAX_PASSES, PASS_TAG, MemoryJob
+from protocols.merkle import DIGEST_BYTES
+from protocols.mix import STATE_BYTES
+
+PASSES_AHEAD = 2
+"""Passes queued and not yet finished."""
+
+
+class Passes:
+    """The passes of one memory job, of which the ring holds the rows."""
+
+    def __init__(self, device: Device, memory: WorkMemory, job: MemoryJob) -> None:
+        self._device = device
+        self._memory = memory
+        self._job = job
+        self._prefix = PASS_TAG + job.work.root + job.nonce + struct.pack("<I", job.kept)
+        self._first_slot = (job.work.rounds - job.kept) % memory.plan.slots
+
+    def run(self, timing: Timing) -> tuple[bytes, ...]:
+        """Make passes until the window is over, see `backend.Work.run_passes`; their roots.
+
+        Whatever is queued when this raises has to be waited for.
+        """
+        self.begin()
+        progress = run_ahead(self._device, self.queue, timing, ahead=PASSES_AHEAD, most=MAX_PASSES)
+        return self._device.read_digests(self._memory.locate_pass_root(0), progress.done)
+
+    def begin(self) -> None:
+        """Put in place what the seeds of passes are derived from."""
+        self._device.runtime.write(self._device.side, self._memory.prefix, self._prefix)
+
+    def queue(self, number: int) -> Event:
+        """Queue one pass, of which the one before is done or queued; its tree stays in `levels`."""
+        device, memory, job = self._device, self._memory, self._job
+        kernels, side = device.kernels, device.side
+        kernels.derive_seed(
+            side,
+            memory.prefix,
+            len(self._prefix),
+            number,
+            memory.locate_pass_root(number - 1),
+            memory.seed,
+        )
+        kernels.expand_rows(side, memory.seed, 1, STATE_BYTES, memory.start)
+        step = memory.plan.state_rows
+        for first in range(0, job.rows, step):
+            count = min(step, job.rows - first)
+            kernels.mix_rows(
+                side, memory.ring, self._first_slot, first, count, memory.start, memory.states
+            )
+            kernels.hash_leaves(
+                side,
+                LEAF_TAG,
+                memory.states,
+                number,
+                first,
+                count,
+                job.shape.row_bytes,
+                memory.levels + first * DIGEST_BYTES,
+            )
+        kernels.build_tree(side, memory.levels, job.rows, memory.locate_pass_root(number))
+        return device.runtime.record(side)

@@ -1,0 +1,38 @@
+"""Every runtime that there is here: the host's always, the GPU's where there is one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from p2p_node.workloads.gpu.runtime import Runtime
+from tests import require
+from tests.fakes.gpu_runtime import HostRuntime, find_compiler
+
+
+def require_compiler() -> None:
+    if find_compiler() is None:
+        pytest.skip("no C compiler to build the kernels for the host")
+
+
+@pytest.fixture(params=["host", "cupy"])
+def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
+    """One device. The tests that use it hold the host's runtime to the real one's behaviour."""
+    if request.param == "cupy":
+        require.gpu()
+        from p2p_node.workloads.gpu.cupy_runtime import CupyRuntime
+
+        found: Runtime = CupyRuntime(0)
+    else:
+        require_compiler()
+        found = HostRuntime()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def host() -> Iterator[HostRuntime]:
+    """The host's runtime, for tests that look into it or break it."""
+    require_compiler()
+    runtime = HostRuntime()
+    yield runtime
+    runtime.close()
