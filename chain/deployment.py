@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from chain.abi import CONTRACTS, get_interface
 from chain.errors import DeploymentFileError, WrongChainError
@@ -37,6 +37,8 @@ FORMAT: Final = 1
 
 MAX_FILE_BYTES: Final = 64 * 1024
 """A deployment file has some 2 KiB."""
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)

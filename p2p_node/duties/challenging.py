@@ -1,47 +1,70 @@
-"""The checker's side of one job: send it, take the time, have rows opened, judge.
+"""The checker's side of one job: ask for each proof in turn, have it opened, judge.
 
-One clock counts: this checker's, from the job's last byte handed to the transport to the
-commitment's arrival, nothing subtracted.
+A job has a stage for each proof: work of all devices, passes over their memory, chains on the
+cores. Openings of all of them are drawn when the last commitment has arrived.
 """
 
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import trio
 
+from p2p_node.duties.exchange import Answer, Exchange, RefusedJob
 from p2p_node.duties.observations import NO_EVIDENCE, Observation, Transcript
-from p2p_node.net.api import RequestStream
 from p2p_node.net.errors import PeerUnreachableError, ProtocolRefusedError
 from p2p_node.node import Node
-from protocols.compute import ComputeJob, WorkCommitment, parse_commitment
-from protocols.envelopes import ENVELOPE_OVERHEAD, open_envelope, peek_kind, seal
+from protocols.chains import (
+    ChainCommitment,
+    ChainJob,
+    compute_segment_openings_size,
+    decode_commitments,
+    derive_iterations,
+    draw_segments,
+    encode_segment_indices,
+    verify_segments,
+)
+from protocols.draws import RANDOMNESS_BYTES
+from protocols.envelopes import ENVELOPE_OVERHEAD
 from protocols.errors import RemoteError
 from protocols.freivalds import RowCheck
 from protocols.gossip import JOB_PROTOCOL
+from protocols.host_proof import (
+    DeviceWork,
+    HostJob,
+    compute_rows_size,
+    decode_passes,
+    decode_works,
+    draw_request,
+    verify_host,
+)
+from protocols.measurement import Assessment, Measurement, assess
 from protocols.membership import EpochView, Member
+from protocols.memory import PassCommitment
 from protocols.messages import (
+    MAX_PASS_OPENINGS_BYTES,
+    ChainRequest,
+    Chains,
     Commitment,
     Job,
-    JobRefusal,
     Openings,
     OpenRequest,
-    Refusal,
+    Passes,
+    PassRequest,
+    compute_chain_nonce,
     compute_job_nonce,
     compute_message_digest,
+    compute_pass_nonce,
 )
-from protocols.openings import compute_openings_size, draw_openings, encode_indices
-from protocols.params import LANES, OPENINGS
-from protocols.scoring import MILLI, Verdict, compute_rate, compute_score, gpu_term
-from protocols.types import Digest, NodeKey, Seat, Shard
-from protocols.verify import ProofRejected, verify_openings
+from protocols.params import LANES
+from protocols.rejection import ProofRejected
+from protocols.scoring import MILLI, Verdict, compute_score
+from protocols.transfers import open_receipts, sum_receipts
+from protocols.types import Digest, Seat, Shard
+from protocols.wire import Message
 
 logger = logging.getLogger(__name__)
-
-DEVICE = 0
-"""The device that a job is for; a CPU node has one."""
-
-_ANSWER_BYTES = max(Commitment.MAX_BYTES, JobRefusal.MAX_BYTES) + ENVELOPE_OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,151 +79,187 @@ class Challenge:
     check: RowCheck = field(repr=False)
 
 
-@dataclass(slots=True)
-class _Exchange:
-    """How far one job got; filled in while it runs, so that a time-out leaves the evidence."""
-
-    transcript: Transcript = field(default_factory=Transcript)
-    elapsed_us: int = 0
-    rounds: int = 0
-
-
-class _RefusedJob(RemoteError):
-    """The provider answered that it does not take the job."""
-
-
 async def challenge_provider(node: Node, challenge: Challenge, provider: Member) -> Observation:
     """Run one job with one provider and judge it; never raises for what the provider does."""
-    exchange = _Exchange()
-    verdict, reason = await _run(node, challenge, provider, exchange)
-    rate = 0
-    if verdict is Verdict.OK:
-        rate = compute_rate(node.preset.shape, exchange.rounds, exchange.elapsed_us)
-    elif verdict is not Verdict.ABSENT:
+    transcript = Transcript()
+    verdict, reason, found = await _run(node, challenge, provider, transcript)
+    if verdict not in (Verdict.OK, Verdict.ABSENT):
         node.network.counters.refuse(JOB_PROTOCOL, reason)
+    score = _score(node, provider, found) if found else 0
     logger.info(
-        "epoch %d seat %d provider %d: %s %s(%d rounds in %d ms)",
+        "epoch %d seat %d provider %d: %s %s",
         challenge.view.epoch,
         challenge.seat,
         provider.index,
         verdict.name,
-        f"{reason} " if reason else "",
-        exchange.rounds,
-        exchange.elapsed_us // 1000,
+        _describe(found, score) if found else reason,
     )
     return Observation(
         lane=provider.index % LANES,
         verdict=verdict,
-        score=_score(node, provider, rate),
-        rate=rate,
-        transcript=exchange.transcript.digest() if exchange.transcript.answer else NO_EVIDENCE,
-        parts=exchange.transcript,
+        score=score,
+        rate=found.rate if found else 0,
+        transcript=transcript.digest() if transcript.answered else NO_EVIDENCE,
+        parts=transcript,
     )
 
 
-def _score(node: Node, provider: Member, rate: int) -> int:
-    if not rate:
-        return 0
+def _score(node: Node, provider: Member, found: Assessment) -> int:
     return compute_score(
         uptime=MILLI,
         validity=MILLI,
         stake=provider.stake,
-        terms={"gpu": gpu_term(rate, node.preset.reference_rate)},
+        terms=found.terms,
         preset=node.preset,
     )
 
 
+def _describe(found: Assessment, score: int) -> str:
+    terms = " ".join(f"{name} {points / MILLI:.3f}" for name, points in found.terms.items())
+    return f"score {score} ({terms}; {found.rate / 1e9:.1f} Gop/s)"
+
+
 async def _run(
-    node: Node, challenge: Challenge, provider: Member, exchange: _Exchange
-) -> tuple[Verdict, str]:
+    node: Node, challenge: Challenge, provider: Member, transcript: Transcript
+) -> tuple[Verdict, str, Assessment | None]:
     slot_end = node.watcher.timeline.slot_end(challenge.view.epoch, challenge.seat)
-    left = (slot_end - node.clock.now()) / 1000
+    left = (slot_end - node.clock.now()) / MILLI
     try:
         async with node.network.open_stream(
             provider.node_key, JOB_PROTOCOL, max(left, 0.001)
         ) as stream:
-            await _talk(node, stream, challenge, provider, exchange)
+            exchange = Exchange(
+                stream,
+                key=node.identity.node_key,
+                network=node.watcher.view.network,
+                provider=provider.node_key,
+                transcript=transcript,
+            )
+            measurement = await _Job(node, challenge, provider, exchange).run()
     except ProofRejected as error:
-        return Verdict.WRONG, error.reason
-    except _RefusedJob as error:
-        return Verdict.BUSY, error.reason
+        return Verdict.WRONG, error.reason, None
+    except RefusedJob as error:
+        # A provider that has answered once has taken the job.
+        return (Verdict.SLOW if transcript.answered else Verdict.BUSY), error.reason, None
     except (PeerUnreachableError, ProtocolRefusedError) as error:
-        return Verdict.ABSENT, error.reason
+        return Verdict.ABSENT, error.reason, None
     except RemoteError as error:
         # Everything else the other side can do: silence, a cut stream, malformed answers. It is
         # absent when nothing signed came back, and slow when it answered once and then failed.
-        alive = exchange.transcript.answer is not None
-        return (Verdict.SLOW if alive else Verdict.ABSENT), error.reason
-    return Verdict.OK, ""
+        return (Verdict.SLOW if transcript.answered else Verdict.ABSENT), error.reason, None
+    return Verdict.OK, "", assess(measurement, node.preset)
 
 
-async def _talk(
-    node: Node,
-    stream: RequestStream,
-    challenge: Challenge,
-    provider: Member,
-    exchange: _Exchange,
-) -> None:
-    preset, network = node.preset, node.watcher.view.network
-    nonce = compute_job_nonce(challenge.secret, provider.node_key)
-    job = Job(
-        epoch=challenge.view.epoch,
-        shard=challenge.shard,
-        seat=challenge.seat,
-        checker=challenge.checker,
-        provider=provider.index,
-        device=DEVICE,
-        nonce=nonce,
-        m=preset.shape.m,
-        k=preset.shape.k,
-        n=preset.shape.n,
-        window_ms=preset.window_ms,
-    )
-    sealed = seal(node.identity.node_key, network, job)
-    job_id = compute_message_digest(job.encode())
-    exchange.transcript.job = sealed
-    await stream.send(sealed)
-    started = trio.current_time()
-    within = (preset.window_ms + preset.commitment_slack_ms) / 1000
-    answer = await stream.receive(_ANSWER_BYTES, within=within)
-    exchange.elapsed_us = max(1, round((trio.current_time() - started) * 1_000_000))
-    commitment = _read_answer(node, answer, provider.node_key, job_id)
-    exchange.transcript.answer = answer
-    exchange.rounds = commitment.rounds
-    indices = draw_openings(secrets.token_bytes(32), commitment.rounds, preset.shape.m, OPENINGS)
-    request = OpenRequest(job=job_id, indices=encode_indices(indices))
-    exchange.transcript.request = seal(node.identity.node_key, network, request)
-    size = compute_openings_size(preset.shape, commitment.rounds, indices)
-    within = preset.opening_ms / 1000
-    asked = trio.current_time()
-    await stream.send(exchange.transcript.request, within=within)
-    within -= trio.current_time() - asked
-    # Openings of another size are refused by their length alone; the slack is for the envelope
-    # and the fields around the data.
-    sealed_openings = await stream.receive(size + 2 * ENVELOPE_OVERHEAD, within=max(within, 0.001))
-    exchange.transcript.openings = sealed_openings
-    opened = open_envelope(sealed_openings, Openings, network, signer=provider.node_key).message
-    if (opened.job, opened.request) != (job_id, compute_message_digest(request.encode())):
-        raise RemoteError("openings of another request")
-    compute_job = ComputeJob(preset.shape, challenge.check.b_seed, nonce, provider.node_key, DEVICE)
-    await trio.to_thread.run_sync(
-        verify_openings, challenge.check, compute_job, commitment, indices, opened.data
-    )
+class _Job:
+    """One job with one provider, stage by stage."""
 
+    def __init__(
+        self, node: Node, challenge: Challenge, provider: Member, exchange: Exchange
+    ) -> None:
+        self._node = node
+        self._preset = node.preset
+        self._challenge = challenge
+        self._provider = provider
+        self._exchange = exchange
+        secret, key = challenge.secret, provider.node_key
+        self._nonce = compute_job_nonce(secret, key)
+        self._pass_nonce = compute_pass_nonce(secret, key)
+        self._chain_nonce = compute_chain_nonce(secret, key)
+        self._job = Job(
+            epoch=challenge.view.epoch,
+            shard=challenge.shard,
+            seat=challenge.seat,
+            checker=challenge.checker,
+            provider=provider.index,
+            nonce=self._nonce,
+            k=self._preset.k,
+            n=self._preset.n,
+            window_ms=self._preset.window_ms,
+        )
+        self._id = compute_message_digest(self._job.encode())
 
-def _read_answer(node: Node, data: bytes, provider: NodeKey, job_id: Digest) -> WorkCommitment:
-    network = node.watcher.view.network
-    if peek_kind(data, _ANSWER_BYTES, network) == JobRefusal.KIND:
-        refusal = open_envelope(data, JobRefusal, network, signer=provider).message
-        raise _RefusedJob(_name_refusal(refusal.code), refusal.detail)
-    commitment = open_envelope(data, Commitment, network, signer=provider).message
-    if commitment.job != job_id:
-        raise RemoteError("commitment of another job")
-    return parse_commitment(commitment.rounds, commitment.root)
+    async def run(self) -> Measurement:
+        """Go through all stages. Raises RefusedJob, ProofRejected, or another RemoteError."""
+        answer, work_us = await self._ask(self._job, Commitment, "window_ms", "commitment_slack_ms")
+        self._require_job(answer.job)
+        works = decode_works(answer.devices, self._preset.k, self._preset.n)
+        request = PassRequest(self._id, self._pass_nonce, self._preset.pass_window_ms)
+        passed, pass_us = await self._ask(request, Passes, "pass_window_ms", "pass_slack_ms")
+        self._require_answer(passed.job, passed.request, request)
+        passes = decode_passes(passed.devices, works)
+        chain_request = ChainRequest(self._id, self._chain_nonce, self._preset.chain_window_ms)
+        chained, chain_us = await self._ask(
+            chain_request, Chains, "chain_window_ms", "chain_slack_ms"
+        )
+        self._require_answer(chained.job, chained.request, chain_request)
+        # A host need not offer its cores.
+        chains = decode_commitments(chained.chains) if chained.chains else ()
+        await self._check_openings(works, passes, chains)
+        rates = sum_receipts(
+            open_receipts(answer.receipts, self._node.watcher.view.network),
+            self._challenge.view,
+            self._node.watcher.timeline,
+            self._provider.index,
+        )
+        return Measurement(
+            works=works,
+            work_us=work_us,
+            passes=passes,
+            pass_us=pass_us,
+            chains=chains,
+            chain_us=chain_us,
+            down_bits_per_s=rates.down_bits_per_s,
+            up_bits_per_s=rates.up_bits_per_s,
+        )
 
+    async def _ask(self, request: Message, kind: type[Answer], *times: str) -> tuple[Answer, int]:
+        within = sum(getattr(self._preset, name) for name in times) / MILLI
+        return await self._exchange.ask(request, kind, within=within)
 
-def _name_refusal(code: int) -> str:
-    try:
-        return f"provider: {Refusal(code).name.lower().replace('_', ' ')}"
-    except ValueError:
-        return "provider: unknown refusal"
+    async def _check_openings(
+        self,
+        works: Sequence[DeviceWork],
+        passes: Sequence[PassCommitment | None],
+        chains: Sequence[ChainCommitment],
+    ) -> None:
+        preset = self._preset
+        randomness = secrets.token_bytes(RANDOMNESS_BYTES)
+        drawn = draw_request(randomness, works, passes)
+        segments = draw_segments(randomness, chains)
+        request = OpenRequest(
+            job=self._id,
+            rows=drawn.encode_rows(),
+            passes=drawn.encode_passes(),
+            chains=encode_segment_indices(segments),
+        )
+        # An answer of another size is refused by its length alone; the slack is for the envelope
+        # and what stands around the data.
+        cap = (
+            compute_rows_size(works, drawn)
+            + MAX_PASS_OPENINGS_BYTES * sum(map(bool, drawn.passes))
+            + compute_segment_openings_size(chains, segments)
+            + 4 * ENVELOPE_OVERHEAD
+        )
+        opened, _ = await self._exchange.ask(
+            request, Openings, within=preset.opening_ms / MILLI, cap=cap
+        )
+        self._require_answer(opened.job, opened.request, request)
+        check, key = self._challenge.check, self._provider.node_key
+        host_job = HostJob(check.b_seed, self._nonce, self._pass_nonce, key)
+        iterations = derive_iterations(preset.reference_chain_rate, preset.chain_window_ms)
+        chain_job = ChainJob(self._id, self._chain_nonce, key, iterations)
+
+        def verify() -> None:
+            verify_host(check, host_job, works, passes, drawn, opened.rows, opened.passes)
+            verify_segments(chain_job, chains, segments, opened.chains)
+
+        await trio.to_thread.run_sync(verify)
+
+    def _require_job(self, job: Digest) -> None:
+        if job != self._id:
+            raise RemoteError("answer to another job")
+
+    def _require_answer(self, job: Digest, answered: Digest, request: Message) -> None:
+        self._require_job(job)
+        if answered != compute_message_digest(request.encode()):
+            raise RemoteError("answer to another request")

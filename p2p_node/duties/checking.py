@@ -9,7 +9,7 @@ from p2p_node.duties.challenging import Challenge, challenge_provider
 from p2p_node.duties.observations import Observation
 from p2p_node.duties.reporting import build_report
 from p2p_node.node import Node
-from protocols.compute import derive_b_seed
+from protocols.compute import Shape, derive_b_seed
 from protocols.envelopes import seal
 from protocols.freivalds import SECRET_BYTES, RowCheck, prepare_check
 from protocols.gossip import CHALLENGES_TOPIC
@@ -26,7 +26,8 @@ LATE_PART = 4
 
 async def prepare_row_check(node: Node, view: EpochView) -> RowCheck:
     """Compute B·r for this epoch, with an r that nobody else ever learns."""
-    shape = node.preset.shape
+    # Any m will do: a provider chooses its own.
+    shape = Shape(1, node.preset.k, node.preset.n)
     b_seed = derive_b_seed(view.seed, shape.k, shape.n)
     return await trio.to_thread.run_sync(
         prepare_check, b_seed, shape, secrets.token_bytes(SECRET_BYTES)

@@ -12,13 +12,13 @@ from chain.records import SlotKind
 from p2p_node.duties.announcing import announce, follow_announcements
 from p2p_node.duties.challenges import follow_challenges
 from p2p_node.duties.claiming import claim_forever
+from p2p_node.duties.job_answering import Host
 from p2p_node.duties.job_serving import JobServer
 from p2p_node.duties.publishing import serve_reports
 from p2p_node.duties.registering import ensure_registered
 from p2p_node.duties.rounds import run_rounds
+from p2p_node.duties.transfer_serving import TransferServer
 from p2p_node.node import Node
-from p2p_node.workloads.backend import ComputeBackend
-from p2p_node.workloads.compute_worker import ComputeWorker
 from protocols.membership import EpochView
 from protocols.messages import Role
 from protocols.reports import Report
@@ -28,13 +28,15 @@ AssessAs = Callable[[Node, EpochView, Shard, Seat, int], Awaitable[Report | None
 """Judges one shard from one seat, as the checker with this index."""
 
 
-async def participate_as_provider(node: Node, backend: ComputeBackend) -> None:
-    """Join as a provider if need be, then serve jobs with `backend` until cancelled."""
+async def participate_as_provider(node: Node, host: Host) -> None:
+    """Join as a provider if need be, then serve jobs with what `host` offers until cancelled."""
     follow_announcements(node)
     follow_challenges(node)
     index = await ensure_registered(node, Role.PROVIDER)
     slot = await node.chain.slot(SlotKind.PROVIDER, index)
-    server = JobServer(node, ComputeWorker(backend), index)
+    transfers = TransferServer(node, index)
+    transfers.serve()
+    server = JobServer(node, host, index, transfers.receipts_for)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announce, node, Role.PROVIDER)
         nursery.start_soon(claim_forever, node, Role.PROVIDER, index, slot.joined_epoch)

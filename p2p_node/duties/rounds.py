@@ -1,4 +1,4 @@
-"""A checker's epochs, one after another: assess, report, bundle.
+"""A checker's epochs, one after another: transfer, assess, report, bundle.
 
 How a shard is assessed is handed in, so that a dishonest checker is another role and not a switch
 in this one.
@@ -12,6 +12,7 @@ import trio
 from p2p_node.duties.bundling import send_bundle
 from p2p_node.duties.publishing import follow_reports, publish_report, republish_report
 from p2p_node.duties.seeding import contribute_to_seed
+from p2p_node.duties.transferring import measure_transfers
 from p2p_node.node import Node
 from protocols.membership import EpochView
 from protocols.reports import Report
@@ -65,7 +66,10 @@ async def _serve_seat(
     stored = await node.store.own_report(view.epoch, shard)
     reveal = node.watcher.timeline.reveal_start(view.epoch)
     if stored is None:
-        report = await assess(view, shard, seat)
+        report = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(measure_transfers, node, view, shard, seat, checker)
+            report = await assess(view, shard, seat)
         await node.clock.sleep_until(reveal)
         if report is not None:
             await publish_report(node, view, seat=seat, checker=checker, report=report)
