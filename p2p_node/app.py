@@ -30,6 +30,7 @@ from p2p_node.roles.provider import run_provider
 from p2p_node.run_file import RunFile
 from p2p_node.storage import AsyncStore, Store, StoreJournal
 from p2p_node.watcher import Watcher
+from p2p_node.workloads.host_settings import HostSettings
 from protocols.epochs import Timeline
 from protocols.errors import LocalError
 from protocols.reports import compute_domain_separator
@@ -63,6 +64,7 @@ class AppSettings:
     listen: tuple[str, ...]
     announce: tuple[str, ...] = ()
     network_key: bytes | None = field(default=None, repr=False)
+    host: HostSettings = HostSettings()
     exit_with: Callable[[], bool] | None = None
     """Asked once a second: whether to end, because whoever started this node is gone."""
 
@@ -152,6 +154,8 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
                 poll_seconds=min(1.0, preset.epoch_seconds / POLLS_PER_EPOCH),
             ),
             store=durable,
+            data_dir=settings.data_dir,
+            host=settings.host,
         )
         run_file = stack.enter_context(RunFile(settings.data_dir))
         run_file.write(

@@ -35,6 +35,14 @@ LOG_FORMATS: Final = ("text", "json")
 
 MAX_CONFIG_BYTES: Final = 64 * 1024
 
+MAX_CORES: Final = 512
+"""`chains.MAX_CHAINS`; importing it would cost every command NumPy's start."""
+
+MAX_MEGABYTES: Final = 64 << 20
+"""64 TiB."""
+
+_DEVICES: Final = re.compile(r"auto|cpu|gpu(:[0-9]{1,2}(,[0-9]{1,2})*)?")
+
 _HOST_KINDS: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PEER_ID: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,64}")
@@ -58,6 +66,8 @@ class Setting:
     default: Any = None
     many: bool = False
     metavar: str | None = None
+    number: bool = False
+    """Whether it may stand in a file as a number."""
 
     @property
     def flag(self) -> str:
@@ -83,6 +93,10 @@ class NodeConfig:
     announce: tuple[str, ...]
     network_key_file: Path | None
     wallet_password_file: Path | None
+    devices: str
+    cpu_threads: int
+    cpu_memory: int
+    cores: int | None
     log_level: str
     log_format: str
 
@@ -167,6 +181,8 @@ def _read_file(path: Path) -> dict[str, Any]:
             hint = f"did you mean {close[0]}?" if close else f"expected {', '.join(SETTINGS)}"
             raise ConfigError(f"{name}: an unknown setting in {path}; {hint}")
         texts = value if isinstance(value, list) and setting.many else [value]
+        if setting.number:
+            texts = [str(text) if type(text) is int else text for text in texts]
         for text in texts:
             if not isinstance(text, str):
                 raise ConfigError(
@@ -267,6 +283,22 @@ def _parse_address(text: str) -> str:
     return text
 
 
+def _parse_devices(text: str) -> str:
+    if not _DEVICES.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _parse_cores(text: str) -> int | None:
+    return None if text == "auto" else _parse_number(text, 0, MAX_CORES)
+
+
+def _parse_number(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise ValueError
+    return int(text)
+
+
 def _parse_own_address(text: str) -> str:
     if "/p2p/" in text:
         raise ValueError
@@ -354,6 +386,40 @@ SETTINGS: Final[Mapping[str, Setting]] = {
             "a file",
             "the wallet's password; else KAISAR_WALLET_PASSWORD, else it is asked for",
             metavar="FILE",
+        ),
+        Setting(
+            "devices",
+            _parse_devices,
+            "auto, cpu, gpu, or gpu:0,1,… by index",
+            "what a provider computes with: every GPU, or the CPU where there is none",
+            default="auto",
+            metavar="DEVICES",
+        ),
+        Setting(
+            "cpu_threads",
+            lambda text: _parse_number(text, 1, MAX_CORES),
+            f"a number from 1 to {MAX_CORES}",
+            "cores that the CPU as a device takes for a job",
+            default=1,
+            metavar="COUNT",
+            number=True,
+        ),
+        Setting(
+            "cpu_memory",
+            lambda text: _parse_number(text, 1, MAX_MEGABYTES),
+            f"megabytes, from 1 to {MAX_MEGABYTES}",
+            "memory that the CPU as a device takes for jobs, in megabytes",
+            default=2048,
+            metavar="MB",
+            number=True,
+        ),
+        Setting(
+            "cores",
+            _parse_cores,
+            f"auto, or a number from 0 to {MAX_CORES}",
+            "cores that a provider shows with chains; auto takes all that it may use",
+            metavar="COUNT",
+            number=True,
         ),
         Setting(
             "log_level",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from nacl.signing import SigningKey
 
@@ -13,6 +14,7 @@ from p2p_node.duties.reporting import ReportBook
 from p2p_node.net.api import Network
 from p2p_node.storage import AsyncStore
 from p2p_node.watcher import Watcher
+from p2p_node.workloads.host_settings import HostSettings
 from protocols.gossip import GossipMemory
 from protocols.params import Preset
 from protocols.types import Digest, Wallet
@@ -40,5 +42,7 @@ class Node:
     calls: Calls
     transactions: TransactionManager
     store: AsyncStore
+    data_dir: Path
+    host: HostSettings = HostSettings()
     gossip: GossipMemory = field(default_factory=GossipMemory)
     reports: ReportBook = field(default_factory=ReportBook)

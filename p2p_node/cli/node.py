@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Imported here, because they take a second that other commands should not pay.
     from chain.deployment import read_deployment
     from p2p_node.app import AppSettings, Keys, NoWallet, run_node
+    from p2p_node.workloads.host_settings import HostSettings
 
     if config.role == "bootstrap":
         make_private_directory(config.data_dir)
@@ -61,6 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
         listen=config.listen,
         announce=config.announce,
         network_key=network_key or None,
+        host=HostSettings(
+            devices=config.devices,
+            cpu_threads=config.cpu_threads,
+            cpu_memory_bytes=config.cpu_memory * 1_000_000,
+            cores=config.cores,
+        ),
         exit_with=is_orphaned() if arguments.exit_with_parent else None,
     )
     logger.info("%s on %s, data in %s", config.role, redact_url(config.rpc), config.data_dir)

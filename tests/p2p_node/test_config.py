@@ -8,6 +8,7 @@ import pytest
 
 from p2p_node.config import (
     ADVERSARIES,
+    MAX_CORES,
     ROLES,
     SETTINGS,
     ConfigError,
@@ -17,6 +18,7 @@ from p2p_node.config import (
     load_settings,
     redact_url,
 )
+from protocols.chains import MAX_CHAINS
 
 PEER = "12D3KooWPSkUVSevSFc9cKhFjHnZvnjpCaBoqsuGAhneRTbQmqwX"
 ADDRESS = "/ip4/192.0.2.1/tcp/4001"
@@ -50,9 +52,25 @@ def test_defaults() -> None:
         announce=(),
         network_key_file=None,
         wallet_password_file=None,
+        devices="auto",
+        cpu_threads=1,
+        cpu_memory=2048,
+        cores=None,
         log_level="info",
         log_format="text",
     )
+
+
+def test_numbers_may_stand_in_a_file_as_such(tmp_path: Path) -> None:
+    path = write(tmp_path, 'cores = 3\ncpu_threads = "2"\n')
+    found = load(*NEEDED, "--config", str(path))
+    assert (found.cores, found.cpu_threads) == (3, 2)
+    assert load(*NEEDED, "--cores", "auto").cores is None
+    assert load(*NEEDED, "--devices", "gpu:0,3").devices == "gpu:0,3"
+
+
+def test_as_many_cores_as_chains() -> None:
+    assert MAX_CORES == MAX_CHAINS
 
 
 def test_each_source_is_stronger_than_the_one_before(tmp_path: Path) -> None:
@@ -138,6 +156,14 @@ def test_roles_are_those_of_the_program() -> None:
         ("listen", "/dns/-a..b/tcp/1"),
         ("listen", "/onion/x/tcp/1"),
         ("announce", ""),
+        ("devices", "tpu"),
+        ("devices", "gpu:"),
+        ("devices", "gpu:0,"),
+        ("cpu_threads", "0"),
+        ("cpu_threads", "²"),
+        ("cpu_memory", "-1"),
+        ("cores", "513"),
+        ("cores", "all"),
         ("log_level", "loud"),
         ("log_format", "xml"),
     ],

@@ -19,7 +19,6 @@ from p2p_node.net.settings import NetworkSettings
 from p2p_node.node import Identity, Node
 from p2p_node.storage import AsyncStore, Store
 from p2p_node.watcher import Watcher
-from protocols.compute import Shape
 from protocols.epochs import Timeline
 from protocols.membership import EpochView
 from protocols.params import MINIMAL, TOKEN
@@ -37,12 +36,17 @@ SHARD = Shard(0)
 
 PRESET = replace(
     MINIMAL,
-    shape=Shape(m=32, k=64, n=32),
+    k=64,
+    n=32,
     window_ms=50,
     commitment_slack_ms=1000,
+    pass_window_ms=20,
+    pass_slack_ms=500,
+    chain_window_ms=20,
+    chain_slack_ms=500,
     opening_ms=1000,
 )
-"""Jobs of 50 ms; the deadlines are those of a busy machine."""
+"""Jobs of 90 ms; the deadlines are those of a busy machine."""
 
 CHECKERS = 3
 PROVIDERS = 2
@@ -130,4 +134,5 @@ async def _open_node(
         calls=nothing,
         transactions=nothing,
         store=store,
+        data_dir=directory,
     )
