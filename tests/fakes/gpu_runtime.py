@@ -116,7 +116,7 @@ class HostRuntime:
         capacity: int = 64 << 20,
         *,
         seed: int = 0,
-        rate: float = 1e9,
+        rate: float = 1e8,
         bandwidth: float = 1e10,
         lose_at: int | None = None,
         is_wait_dropped: Callable[[int], bool] = lambda number: False,

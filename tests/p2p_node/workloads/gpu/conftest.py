@@ -1,12 +1,14 @@
 """Every runtime that there is here: the host's always, the GPU's where there is one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from p2p_node.workloads.gpu.backend import GpuBackend
 from p2p_node.workloads.gpu.runtime import Runtime
 from tests import require
 from tests.fakes.gpu_runtime import HostRuntime, find_compiler
+from tests.p2p_node.workloads.gpu.proofs import make_backend
 
 
 def require_compiler() -> None:
@@ -36,3 +38,22 @@ def host() -> Iterator[HostRuntime]:
     runtime = HostRuntime()
     yield runtime
     runtime.close()
+
+
+@pytest.fixture
+def backend(runtime: Runtime) -> Iterator[GpuBackend]:
+    backend = make_backend(runtime)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def cap(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Bounds jobs by numbers instead of by time and memory, as the protocol does far beyond."""
+
+    def set_limits(rounds: int = 9, passes: int = 3, kept_rows: int = 1 << 20) -> None:
+        monkeypatch.setattr("p2p_node.workloads.gpu.rounds.MAX_ROUNDS", rounds)
+        monkeypatch.setattr("p2p_node.workloads.gpu.passes.MAX_PASSES", passes)
+        monkeypatch.setattr("p2p_node.workloads.gpu.sizing.MAX_KEPT_ROWS", kept_rows)
+
+    return set_limits
