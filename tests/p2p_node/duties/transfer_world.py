@@ -6,6 +6,7 @@ Time is real: pieces are made in threads, and sockets know no other.
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import trio
@@ -141,6 +142,7 @@ async def open_transfer_world(
                 calls=nothing,
                 transactions=nothing,
                 store=nothing,
+                data_dir=Path("/nonexistent"),
             )
             for (key, wallet), network in zip(pairs, networks, strict=True)
         ]
