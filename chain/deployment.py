@@ -5,7 +5,7 @@ JSON, format version 1:
     {"format": 1, "network_id": "0x…", "chain_id": 31337, "genesis": 1760000000, "block": 7,
      "contracts": {"Token": {"address": "0x…", "code_hash": "0x…"}, "Registry": …, "Beacon": …,
                    "Consensus": …, "Rewards": …},
-     "preset": {"name": "minimal", "epoch_seconds": 25, …}}
+     "preset": {"name": "minimal", "epoch_seconds": 24, …}}
 
 `genesis` is the start of epoch 0 in Unix seconds, `block` the first block that can hold events of
 these contracts, `code_hash` the keccak256 of the code at the address, `preset` the complete set
