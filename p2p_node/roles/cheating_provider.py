@@ -9,7 +9,6 @@ from p2p_node.duties.participation import participate_as_provider
 from p2p_node.node import Node
 from p2p_node.workloads.exact_product import ExactProduct, Scratch
 from p2p_node.workloads.numpy_backend import NumpyBackend
-from protocols.compute import Shape
 
 
 class PartialProduct:
@@ -19,8 +18,8 @@ class PartialProduct:
     committed to: the cheat is caught by the product, not by a clumsy contradiction.
     """
 
-    def __init__(self, b_seed: bytes, shape: Shape) -> None:
-        self._exact = ExactProduct(b_seed, shape)
+    def __init__(self, b_seed: bytes, k: int, n: int) -> None:
+        self._exact = ExactProduct(b_seed, k, n)
 
     def multiply(
         self,

@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.compute import Shape
 from protocols.expand import expand_rows
 
 BLOCK = 1024
@@ -57,20 +56,21 @@ class Product(Protocol):
     ) -> None:
         """Put a·B into `out`, calling `checkpoint`, which may raise, now and then.
 
-        Shapes (count, k) and (count, n), with count at most the rows of `scratch`. Used by
-        several threads at once, each with a scratch of its own.
+        Shapes (count, k) and (count, n), with count at most the rows of `scratch`. With fewer
+        columns, only so many rows of B take part. Used by several threads at once, each with a
+        scratch of its own.
         """
 
 
 class ExactProduct:
     """B as float32, 4·k·n bytes."""
 
-    def __init__(self, b_seed: bytes, shape: Shape) -> None:
-        self._b = np.empty((shape.k, shape.n), np.float32)
-        step = max(1, _EXPANSION_BYTES // shape.n)
-        for first in range(0, shape.k, step):
+    def __init__(self, b_seed: bytes, k: int, n: int) -> None:
+        self._b = np.empty((k, n), np.float32)
+        step = max(1, _EXPANSION_BYTES // n)
+        for first in range(0, k, step):
             rows = self._b[first : first + step]
-            np.copyto(rows, expand_rows(b_seed, shape.n, first, len(rows)))
+            np.copyto(rows, expand_rows(b_seed, n, first, len(rows)))
 
     def multiply(
         self,

@@ -29,7 +29,7 @@ def test_product_is_that_of_integers(rows: int, k16: int, n16: int) -> None:
     a = expand_rows(bytes(32), shape.k, 0, rows)
     b = expand_rows(SEED, shape.n, 0, shape.k)
     expected = a.astype(np.int64) @ b.astype(np.int64)
-    assert np.array_equal(multiply(ExactProduct(SEED, shape), a, shape.n), expected)
+    assert np.array_equal(multiply(ExactProduct(SEED, shape.k, shape.n), a, shape.n), expected)
 
 
 @pytest.mark.parametrize("k", [BLOCK - 16, BLOCK, BLOCK + 16, 4 * BLOCK])
@@ -42,7 +42,7 @@ def test_largest_sums_are_exact(monkeypatch: pytest.MonkeyPatch, k: int, x: int,
         lambda seed, width, first, count: np.full((count, width), y, np.int8),
     )
     shape = Shape(3, k, 32)
-    found = multiply(ExactProduct(SEED, shape), np.full((3, k), x, np.int8), 32)
+    found = multiply(ExactProduct(SEED, shape.k, shape.n), np.full((3, k), x, np.int8), 32)
     assert (found == k * x * y).all()
 
 
@@ -56,7 +56,7 @@ def test_checkpoints_come_before_every_block() -> None:
     shape = Shape(2, 2 * BLOCK + 16, 16)
     a = expand_rows(bytes(32), shape.k, 0, 2)
     visits: list[int] = []
-    ExactProduct(SEED, shape).multiply(
+    ExactProduct(SEED, shape.k, shape.n).multiply(
         a, np.empty((2, 16), np.int32), Scratch.allocate(2, 16), lambda: visits.append(1)
     )
     assert len(visits) == 3
