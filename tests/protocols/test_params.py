@@ -182,6 +182,11 @@ def test_presets_have_their_names(name: str, preset: Preset) -> None:
     assert preset.name == name
 
 
+def test_a_preset_of_an_impossible_shape_is_refused() -> None:
+    with pytest.raises(LocalError, match="k = 8 is no multiple of 16"):
+        replace(MINIMAL, k=8)
+
+
 def test_an_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(LocalError, match="found 'main', expected one of mainnet, minimal, testnet"):
         get_preset("main")
