@@ -56,6 +56,7 @@ class TransferWorld:
     """One for each provider; the test says which of them serve."""
     outsider: Node
     hub: FakeHub | None
+    source: FakeEpochSource
 
     @property
     def view(self) -> EpochView:
@@ -148,7 +149,7 @@ async def open_transfer_world(
         ]
         offering = nodes[checkers:-1]
         servers = [TransferServer(node, index) for index, node in enumerate(offering)]
-        yield TransferWorld(preset, nodes[:checkers], offering, servers, nodes[-1], hub)
+        yield TransferWorld(preset, nodes[:checkers], offering, servers, nodes[-1], hub, source)
         nursery.cancel_scope.cancel()
 
 
