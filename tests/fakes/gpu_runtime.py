@@ -104,7 +104,7 @@ class HostRuntime:
 
     `lose_at` is the number of the operation, from the construction on, at which the device is
     lost; `rate` is its multiplications and additions per second, `bandwidth` its bytes per second.
-    Event waits, numbered from 1, that `is_wait_dropped` are left out, to show that it shows.
+    Event waits, numbered from 1, that `is_wait_dropped` picks are left out, to show that it shows.
     """
 
     name = "host"
@@ -119,7 +119,6 @@ class HostRuntime:
         rate: float = 1e8,
         bandwidth: float = 1e10,
         lose_at: int | None = None,
-        is_wait_dropped: Callable[[int], bool] = lambda number: False,
         flags: tuple[str, ...] = (),
     ) -> None:
         self.capacity = capacity
@@ -130,7 +129,7 @@ class HostRuntime:
         self.lose_at = lose_at
         self.lost = False
         self.closed = False
-        self.kernels_launched: list[str] = []
+        self.is_wait_dropped: Callable[[int], bool] = lambda number: False
         self.buffers: list[HostBuffer] = []
         self._quarantine: deque[HostBuffer] = deque()
         self._streams: list[HostStream] = []
@@ -138,7 +137,6 @@ class HostRuntime:
         self._favourite: HostStream | None = None
         self._rate = rate
         self._bandwidth = bandwidth
-        self._is_wait_dropped = is_wait_dropped
         self._library = build_kernels(*flags)
 
     @property
@@ -186,7 +184,6 @@ class HostRuntime:
         self._count()
         assert count > 0
         assert blocks >= 0
-        self.kernels_launched.append(kernel)
         function = getattr(self._library, kernel)
         values = [ctypes.c_uint64(value) for value in (count, *arguments)]
         self._queue(stream, lambda: function(*values), 32 * count / self._bandwidth)
@@ -243,7 +240,7 @@ class HostRuntime:
     def wait_event(self, stream: HostStream, event: HostEvent) -> None:
         self._count()
         self.waits += 1
-        if not self._is_wait_dropped(self.waits):
+        if not self.is_wait_dropped(self.waits):
             stream.queue.append(Operation(lambda: None, awaits=event))
 
     def wait(self, event: HostEvent, timeout_s: float) -> bool:

@@ -39,8 +39,10 @@ class Device:
 
         Raises JobCancelledError, and DeviceLostError for a device that does not get there.
         """
-        given_up = self.clock() + HANG_SECONDS
-        while not self.runtime.wait(event, POLL_SECONDS):
+        now = self.clock()
+        given_up = now + HANG_SECONDS
+        end = given_up if deadline is None else min(deadline, given_up)
+        while not self.runtime.wait(event, min(POLL_SECONDS, max(0.0, end - now))):
             if is_cancelled():
                 raise JobCancelledError("job cancelled")
             now = self.clock()

@@ -49,7 +49,7 @@ class WorkMemory:
         try:
             for size in (plan.ring, 2 * plan.a, plan.states, plan.levels, plan.small):
                 buffers.append(runtime.allocate(size))
-        except DeviceMemoryError:
+        except BaseException:
             for buffer in buffers:
                 buffer.free()
             raise

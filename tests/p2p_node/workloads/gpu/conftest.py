@@ -10,6 +10,8 @@ from tests import require
 from tests.fakes.gpu_runtime import HostRuntime, find_compiler
 from tests.p2p_node.workloads.gpu.proofs import make_backend
 
+Cap = Callable[..., None]
+
 
 def require_compiler() -> None:
     if find_compiler() is None:
@@ -48,7 +50,7 @@ def backend(runtime: Runtime) -> Iterator[GpuBackend]:
 
 
 @pytest.fixture
-def cap(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def cap(monkeypatch: pytest.MonkeyPatch) -> Cap:
     """Bounds jobs by numbers instead of by time and memory, as the protocol does far beyond."""
 
     def set_limits(rounds: int = 9, passes: int = 3, kept_rows: int = 1 << 20) -> None:
