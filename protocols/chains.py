@@ -59,8 +59,8 @@ SEGMENTS_PER_WINDOW = 1024
 cores need some 2 µs for each, one at a time."""
 
 CHAIN_OPENINGS = 32
-"""Segments opened per job. A share of 10 % invented is found with 97 %, a chain of a thread eight
-times too slow survives with less than 10^-28."""
+"""Segments opened per job. A share of 10 % invented is found with 97 %; chains of threads that are
+all eight times too slow survive with less than 10^−28."""
 
 MAX_SEGMENT_OPENINGS = 256
 """Most pairs of one request."""
@@ -72,9 +72,9 @@ MAX_ITERATIONS = 1 << 18
 """Largest segment: 16 MiB, 10 ms on a reference core."""
 
 FLOOR_DIVISOR = 8
-"""A chain counts when it is no slower than 1/8 of a reference core. Half of a core that has no
-SHA-256 instructions is still above (0.15); a GPU's thread is below: some 900 instructions that
-depend on each other are more than 0.4 µs, against 0.035 µs on a core with such instructions."""
+"""A chain counts when it is no slower than 1/8 of a reference core. Half of a core without SHA-256
+instructions is above (0.17, measured); a GPU's thread is below, by the arithmetic in
+docs/spec/cpu-proof.md (0.04 … 0.09, not measured)."""
 
 BLOCK_BYTES = 64
 """What one iteration, a call of SHA-256's compression function, takes in."""
@@ -224,8 +224,9 @@ def compute_chain_credit(
 ) -> int:
     """Iterations per second of all chains that are fast enough to be a core's.
 
-    A chain counts when its own rate is at least reference_rate / FLOOR_DIVISOR, over the time on
-    the checker's clock from request to commitment (µs). LocalError when that is not positive.
+    A chain counts when its own rate is at least reference_rate / FLOOR_DIVISOR. `elapsed_us` is the
+    time on the checker's clock from request to commitment, or the window where that is longer.
+    LocalError when it is not positive.
     """
     if elapsed_us <= 0:
         raise LocalError(f"elapsed time {elapsed_us} µs is not positive")
