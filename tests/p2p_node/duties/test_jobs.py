@@ -1,9 +1,11 @@
 """One job between a checker and a provider: what each side makes of the other's behaviour."""
 
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
@@ -11,23 +13,32 @@ import trio.testing
 
 from p2p_node.duties.challenging import Challenge, challenge_provider
 from p2p_node.duties.checking import prepare_row_check
+from p2p_node.duties.job_answering import Host
 from p2p_node.duties.job_serving import JobServer
-from p2p_node.duties.observations import NO_EVIDENCE
+from p2p_node.duties.observations import MAX_MESSAGES, NO_EVIDENCE
 from p2p_node.net.api import RequestStream
 from p2p_node.net.errors import StreamEndedError
 from p2p_node.node import Node
 from p2p_node.roles.cheating_provider import PartialProduct
-from p2p_node.workloads.compute_worker import ComputeWorker
+from p2p_node.workloads.backend import ComputeBackend
+from p2p_node.workloads.core_chains import CoreChains
+from p2p_node.workloads.core_worker import CoreWorker
+from p2p_node.workloads.device_group import DeviceGroup
+from p2p_node.workloads.exact_product import ExactProduct, Product
 from p2p_node.workloads.numpy_backend import NumpyBackend
 from protocols.compute import MAX_ROUNDS
-from protocols.envelopes import open_envelope, peek_kind, seal
+from protocols.envelopes import ENVELOPE_OVERHEAD, open_envelope, peek_kind, seal
 from protocols.gossip import JOB_PROTOCOL
 from protocols.messages import (
+    ChainRequest,
+    Chains,
     Commitment,
     Job,
     JobRefusal,
     Openings,
     OpenRequest,
+    Passes,
+    PassRequest,
     Refusal,
     compute_job_nonce,
     compute_message_digest,
@@ -39,19 +50,35 @@ from protocols.wire import Message
 from tests.p2p_node.duties.world import EPOCH, NETWORK, PRESET, SHARD, World, open_world
 
 SECRET = b"\x07" * 32
-IN_SLOT_0 = PRESET.draw_ms + 50
+IN_SLOT_0 = PRESET.draw_ms + PRESET.transfer_ms + 50
+
+
+MakeProduct = Callable[[bytes, int, int], Product]
+
+
+def small_backend(make_product: MakeProduct = ExactProduct) -> NumpyBackend:
+    return NumpyBackend(memory_bytes=1 << 20, rows=32, make_product=make_product)
 
 
 @asynccontextmanager
-async def serving(world: World, number: int, backend: NumpyBackend) -> AsyncIterator[None]:
+async def serving(
+    world: World, number: int, *backends: ComputeBackend, cores: int = 1
+) -> AsyncIterator[JobServer]:
     provider = world.providers[number]
-    server = JobServer(provider, ComputeWorker(backend), number)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.run)
-        await trio.testing.wait_all_tasks_blocked()
-        yield
-        nursery.cancel_scope.cancel()
-    backend.close()
+    devices = DeviceGroup(backends or (small_backend(),))
+    chains = CoreChains(cores) if cores else None
+    host = Host(devices, CoreWorker(chains) if chains else None)
+    server = JobServer(provider, host, number)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.run)
+            await trio.testing.wait_all_tasks_blocked()
+            yield server
+            nursery.cancel_scope.cancel()
+    finally:
+        await devices.close()
+        if chains:
+            chains.close()
 
 
 async def make_challenge(world: World, number: int = 0) -> tuple[Node, Challenge]:
@@ -62,34 +89,31 @@ async def make_challenge(world: World, number: int = 0) -> tuple[Node, Challenge
 
 
 def make_job(world: World, challenge: Challenge, provider: int = 0) -> Job:
-    shape = PRESET.shape
     return Job(
         epoch=EPOCH,
         shard=SHARD,
         seat=challenge.seat,
         checker=challenge.checker,
         provider=provider,
-        device=0,
         nonce=compute_job_nonce(SECRET, world.providers[provider].network.node_key),
-        m=shape.m,
-        k=shape.k,
-        n=shape.n,
+        k=PRESET.k,
+        n=PRESET.n,
         window_ms=PRESET.window_ms,
     )
 
 
 async def test_honest_provider_is_ok_and_scored_by_its_rate(tmp_path: Path) -> None:
-    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0, NumpyBackend()):
+    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0):
         checker, challenge = await make_challenge(world)
         observation = await challenge_provider(checker, challenge, world.view.providers[0])
     assert observation.verdict is Verdict.OK
     assert observation.rate > 0
     assert observation.transcript == observation.parts.digest() != NO_EVIDENCE
-    assert all(observation.parts.parts())
+    assert len(observation.parts.messages) == MAX_MESSAGES
 
 
 async def test_cheating_provider_is_refuted_by_its_own_openings(tmp_path: Path) -> None:
-    backend = NumpyBackend(make_product=PartialProduct)
+    backend = small_backend(PartialProduct)
     async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0, backend):
         checker, challenge = await make_challenge(world)
         observation = await challenge_provider(checker, challenge, world.view.providers[0])
@@ -120,43 +144,106 @@ async def say_garbage(_world: World, stream: RequestStream, _job: bytes) -> None
     await stream.send(b"\x93garbage")
 
 
+def commitment(job: Digest, *devices: bytes) -> Commitment:
+    return Commitment(job=job, devices=devices or (work(),), receipts=())
+
+
+def work(device: int = 0, m: int = 32, rounds: int = 1, kept: int = 0) -> bytes:
+    return struct.pack("<IIII", device, m, rounds, kept) + bytes(32)
+
+
 async def say_another_job(world: World, stream: RequestStream, _job: bytes) -> None:
-    await reply(world, stream, Commitment(job=Digest(bytes(32)), rounds=1, root=Digest(bytes(32))))
+    await reply(world, stream, commitment(Digest(bytes(32))))
 
 
 async def say_too_many_rounds(world: World, stream: RequestStream, job: bytes) -> None:
-    await reply(
-        world, stream, Commitment(job=job_id(job), rounds=MAX_ROUNDS + 1, root=Digest(bytes(32)))
-    )
+    await reply(world, stream, commitment(job_id(job), work(rounds=MAX_ROUNDS + 1)))
+
+
+async def say_no_device(world: World, stream: RequestStream, job: bytes) -> None:
+    await reply(world, stream, Commitment(job=job_id(job), devices=(), receipts=()))
+
+
+async def say_one_device_twice(world: World, stream: RequestStream, job: bytes) -> None:
+    await reply(world, stream, commitment(job_id(job), work(), work()))
 
 
 async def say_in_anothers_name(world: World, stream: RequestStream, job: bytes) -> None:
-    message = Commitment(job=job_id(job), rounds=1, root=Digest(bytes(32)))
-    await stream.send(seal(world.outsider.identity.node_key, NETWORK, message))
+    await stream.send(seal(world.outsider.identity.node_key, NETWORK, commitment(job_id(job))))
+
+
+Asked = TypeVar("Asked", bound=Message)
+
+
+async def hear(stream: RequestStream, kind: type[Asked]) -> Digest:
+    """Wait for a request; its digest."""
+    data = await stream.receive(kind.MAX_BYTES + ENVELOPE_OVERHEAD)
+    return compute_message_digest(open_envelope(data, kind, NETWORK).body)
+
+
+async def commit(world: World, stream: RequestStream, job: bytes, *devices: bytes) -> Digest:
+    """Commit to a round, no passes and no chains; the digest of the OpenRequest that follows."""
+    await reply(world, stream, commitment(job_id(job), *devices))
+    asked = await hear(stream, PassRequest)
+    nothing = tuple(bytes(36) for _ in devices or (0,))
+    await reply(world, stream, Passes(job=job_id(job), request=asked, devices=nothing))
+    asked = await hear(stream, ChainRequest)
+    await reply(world, stream, Chains(job=job_id(job), request=asked, chains=b""))
+    return await hear(stream, OpenRequest)
+
+
+def openings(job: Digest, request: Digest, *rows: bytes) -> Openings:
+    return Openings(job=job, request=request, rows=rows, passes=(b"",) * len(rows), chains=b"")
+
+
+async def commit_and_refuse(world: World, stream: RequestStream, job: bytes) -> None:
+    await reply(world, stream, commitment(job_id(job)))
+    await hear(stream, PassRequest)
+    await reply(world, stream, JobRefusal(job=job_id(job), code=Refusal.BUSY, detail=""))
+
+
+async def commit_and_never_pass(world: World, stream: RequestStream, job: bytes) -> None:
+    await reply(world, stream, commitment(job_id(job)))
+    await trio.sleep_forever()
+
+
+async def commit_and_pass_nothing_kept(world: World, stream: RequestStream, job: bytes) -> None:
+    await reply(world, stream, commitment(job_id(job)))
+    asked = await hear(stream, PassRequest)
+    passes = struct.pack("<I", 1) + bytes(32)
+    await reply(world, stream, Passes(job=job_id(job), request=asked, devices=(passes,)))
+
+
+async def commit_and_chain_garbage(world: World, stream: RequestStream, job: bytes) -> None:
+    await reply(world, stream, commitment(job_id(job)))
+    asked = await hear(stream, PassRequest)
+    await reply(world, stream, Passes(job=job_id(job), request=asked, devices=(bytes(36),)))
+    asked = await hear(stream, ChainRequest)
+    await reply(world, stream, Chains(job=job_id(job), request=asked, chains=b"garbage"))
 
 
 async def commit_and_never_open(world: World, stream: RequestStream, job: bytes) -> None:
-    await reply(world, stream, Commitment(job=job_id(job), rounds=1, root=Digest(bytes(32))))
-    await stream.receive(4096)
+    await commit(world, stream, job)
     await trio.sleep_forever()
 
 
 async def commit_and_open_short(world: World, stream: RequestStream, job: bytes) -> None:
-    await reply(world, stream, Commitment(job=job_id(job), rounds=1, root=Digest(bytes(32))))
-    request = open_envelope(await stream.receive(4096), OpenRequest, NETWORK)
-    digest = compute_message_digest(request.body)
-    await reply(world, stream, Openings(job=job_id(job), request=digest, data=b"short"))
+    asked = await commit(world, stream, job)
+    await reply(world, stream, openings(job_id(job), asked, b"short"))
 
 
 async def commit_and_open_unasked(world: World, stream: RequestStream, job: bytes) -> None:
-    await reply(world, stream, Commitment(job=job_id(job), rounds=1, root=Digest(bytes(32))))
-    await stream.receive(4096)
-    await reply(world, stream, Openings(job=job_id(job), request=Digest(bytes(32)), data=b""))
+    await commit(world, stream, job)
+    await reply(world, stream, openings(job_id(job), Digest(bytes(32)), b""))
+
+
+async def commit_and_open_another_device(world: World, stream: RequestStream, job: bytes) -> None:
+    asked = await commit(world, stream, job)
+    await reply(world, stream, openings(job_id(job), asked, b"", b""))
 
 
 async def commit_and_open_oversized(world: World, stream: RequestStream, job: bytes) -> None:
-    await reply(world, stream, Commitment(job=job_id(job), rounds=1, root=Digest(bytes(32))))
-    await stream.receive(4096)
+    await commit(world, stream, job)
     await stream.send(bytes(1 << 20))
 
 
@@ -173,12 +260,19 @@ async def reply(world: World, stream: RequestStream, message: Message) -> None:
     [
         (say_nothing, Verdict.ABSENT, None),
         (say_garbage, Verdict.ABSENT, None),
-        (say_another_job, Verdict.ABSENT, None),
-        (say_too_many_rounds, Verdict.ABSENT, None),
+        (say_another_job, Verdict.SLOW, "answer to another job"),
+        (say_too_many_rounds, Verdict.SLOW, "commitment not allowed"),
+        (say_no_device, Verdict.SLOW, "devices not allowed"),
+        (say_one_device_twice, Verdict.SLOW, "devices not allowed"),
         (say_in_anothers_name, Verdict.ABSENT, None),
+        (commit_and_refuse, Verdict.SLOW, "provider: busy"),
+        (commit_and_never_pass, Verdict.SLOW, "peer does not answer in time"),
+        (commit_and_pass_nothing_kept, Verdict.SLOW, "passes not allowed"),
+        (commit_and_chain_garbage, Verdict.SLOW, "chains length"),
         (commit_and_never_open, Verdict.SLOW, "peer does not answer in time"),
         (commit_and_open_short, Verdict.WRONG, "openings size"),
-        (commit_and_open_unasked, Verdict.SLOW, "openings of another request"),
+        (commit_and_open_unasked, Verdict.SLOW, "answer to another request"),
+        (commit_and_open_another_device, Verdict.SLOW, "openings of other devices"),
         (commit_and_open_oversized, Verdict.SLOW, "message too long"),
     ],
 )
@@ -206,7 +300,7 @@ async def exchange(sender: Node, provider: Node, data: bytes) -> bytes:
     with trio.fail_after(10):
         async with sender.network.open_stream(key, JOB_PROTOCOL, 10) as stream:
             await stream.send(data)
-            return await stream.receive(4096)
+            return await stream.receive(Commitment.MAX_BYTES + ENVELOPE_OVERHEAD)
 
 
 def refusal_in(answer: bytes) -> Refusal:
@@ -218,20 +312,20 @@ def refusal_in(answer: bytes) -> Refusal:
     ("change", "refusal"),
     [
         ({"provider": 1}, Refusal.NOT_FOR_ME),
-        ({"device": 1}, Refusal.NOT_FOR_ME),
         ({"shard": 1, "provider": LANES}, Refusal.NOT_FOR_ME),
         ({"seat": Seat(1)}, Refusal.NOT_IN_COMMITTEE),
         ({"seat": Seat(9)}, Refusal.NOT_IN_COMMITTEE),
         ({"epoch": EPOCH - 1}, Refusal.NOT_IN_SLOT),
         ({"epoch": EPOCH + 1}, Refusal.NOT_IN_SLOT),
-        ({"m": 1 << 20}, Refusal.BAD_SHAPE),
+        ({"k": 32}, Refusal.BAD_SHAPE),
+        ({"n": 64}, Refusal.BAD_SHAPE),
         ({"window_ms": 1 << 30}, Refusal.BAD_SHAPE),
     ],
 )
 async def test_provider_refuses_what_is_not_its_job(
     tmp_path: Path, change: dict[str, int], refusal: Refusal
 ) -> None:
-    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0, NumpyBackend()):
+    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0):
         checker, challenge = await make_challenge(world)
         job = replace(make_job(world, challenge), **change)
         answer = await exchange(
@@ -243,14 +337,14 @@ async def test_provider_refuses_what_is_not_its_job(
 
 
 async def test_provider_refuses_a_checker_out_of_its_slot(tmp_path: Path) -> None:
-    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0, NumpyBackend()):
+    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0):
         checker, challenge = await make_challenge(world, number=2)
         job = seal(checker.identity.node_key, NETWORK, make_job(world, challenge))
         assert refusal_in(await exchange(checker, world.providers[0], job)) is Refusal.NOT_IN_SLOT
 
 
 async def test_provider_refuses_outsiders_and_strangers_jobs(tmp_path: Path) -> None:
-    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0, NumpyBackend()):
+    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0):
         checker, challenge = await make_challenge(world)
         provider, outsider = world.providers[0], world.outsider
         job = make_job(world, challenge)
@@ -264,7 +358,7 @@ async def test_provider_refuses_outsiders_and_strangers_jobs(tmp_path: Path) -> 
 
 
 async def test_provider_answers_a_seat_once(tmp_path: Path) -> None:
-    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0, NumpyBackend()):
+    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0):
         checker, challenge = await make_challenge(world)
         job = seal(checker.identity.node_key, NETWORK, make_job(world, challenge))
         provider = world.providers[0]
@@ -283,7 +377,7 @@ async def test_provider_answers_a_seat_once(tmp_path: Path) -> None:
     ],
 )
 async def test_provider_survives_malformed_jobs(tmp_path: Path, data: bytes, reason: str) -> None:
-    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0, NumpyBackend()):
+    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0):
         provider = world.providers[0]
         with pytest.raises(StreamEndedError):
             await exchange(world.outsider, provider, data)
@@ -295,7 +389,7 @@ async def test_provider_survives_malformed_jobs(tmp_path: Path, data: bytes, rea
 
 
 async def test_provider_refuses_jobs_of_another_network(tmp_path: Path) -> None:
-    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0, NumpyBackend()):
+    async with open_world(tmp_path, IN_SLOT_0) as world, serving(world, 0):
         checker, challenge = await make_challenge(world)
         other = bytes(32)
         job = seal(checker.identity.node_key, other, make_job(world, challenge))
