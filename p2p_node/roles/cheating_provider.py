@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from p2p_node.duties.hosting import open_host
 from p2p_node.duties.participation import participate_as_provider
 from p2p_node.node import Node
 from p2p_node.workloads.exact_product import ExactProduct, Scratch
@@ -38,4 +39,8 @@ class PartialProduct:
 
 async def run_cheating_provider(node: Node) -> None:
     """Join as a provider, then answer every job with half of its work, until cancelled."""
-    await participate_as_provider(node, NumpyBackend(make_product=PartialProduct))
+    backend = NumpyBackend(
+        node.host.cpu_threads, node.host.cpu_memory_bytes, make_product=PartialProduct
+    )
+    async with open_host(node, [backend]) as host:
+        await participate_as_provider(node, host)

@@ -12,6 +12,10 @@ from protocols.params import Preset
 LISTEN = "/ip4/127.0.0.1/tcp/0"
 """Loopback only, on a port that the system chooses."""
 
+SMALL_HOST = ("--devices", "cpu", "--cores", "1", "--cpu-memory", "64")
+"""A dozen nodes share this machine: each offers a core of it, and memory for tiles and some kept
+rounds."""
+
 
 @dataclass(frozen=True, slots=True)
 class TestnetPlan:
@@ -98,6 +102,7 @@ def node_child(
         "--listen",
         LISTEN,
         "--exit-with-parent",
+        *SMALL_HOST,
     )
     if bootstrap is not None:
         command += ["--bootstrap", bootstrap]

@@ -1,0 +1,32 @@
+"""What a provider offers, opened for as long as its role lasts."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from p2p_node.duties.job_answering import Host
+from p2p_node.node import Node
+from p2p_node.workloads.backend import ComputeBackend
+from p2p_node.workloads.core_chains import CoreChains
+from p2p_node.workloads.core_worker import CoreWorker
+from p2p_node.workloads.device_group import DeviceGroup
+from p2p_node.workloads.reservation import LOCK_FILE, Reservation
+
+
+@asynccontextmanager
+async def open_host(node: Node, backends: Sequence[ComputeBackend]) -> AsyncIterator[Host]:
+    """Offer `backends`, and as many cores as the node's settings say.
+
+    Closes all of them at the end. The devices can be reserved by others through a lock in the
+    node's data directory.
+    """
+    devices = DeviceGroup(backends, Reservation(node.data_dir / LOCK_FILE))
+    cores = None if node.host.cores == 0 else CoreChains(node.host.cores)
+    try:
+        yield Host(devices, CoreWorker(cores) if cores else None)
+    finally:
+        await devices.close()
+        if cores:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(cores.close)
