@@ -32,13 +32,11 @@ from p2p_node.workloads.compute_worker import GIVE_UP_SECONDS, ComputeWorker
 from p2p_node.workloads.reservation import Reservation
 from protocols.compute import ComputeJob, Shape
 from protocols.errors import LocalError
+from protocols.host_proof import MAX_DEVICES
 from protocols.memory import PassCommitment, PassIndex
 from protocols.openings import Index
 
 logger = logging.getLogger(__name__)
-
-MAX_DEVICES = 16
-"""Most devices of one provider: what a commitment has room for."""
 
 TURN_SECONDS = 1.0
 """How long a job waits for the one before it to give its memory back."""

@@ -16,12 +16,13 @@ from p2p_node.workloads.backend import (
     JobTimeoutError,
     NotPreparedError,
 )
-from p2p_node.workloads.device_group import MAX_DEVICES, DeviceGroup, NoDeviceLeftError
+from p2p_node.workloads.device_group import DeviceGroup, NoDeviceLeftError
 from p2p_node.workloads.numpy_backend import NumpyBackend
 from p2p_node.workloads.reservation import LOCK_FILE, Reservation
 from protocols.compute import ComputeJob, Shape
 from protocols.errors import LocalError
 from protocols.freivalds import prepare_check
+from protocols.host_proof import MAX_DEVICES
 from protocols.memory import MemoryJob, PassCommitment, PassIndex, draw_passes, verify_passes
 from protocols.openings import Index, draw_rows
 from protocols.verify import verify_openings
