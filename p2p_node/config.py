@@ -41,7 +41,8 @@ MAX_CORES: Final = 512
 MAX_MEGABYTES: Final = 64 << 20
 """64 TiB."""
 
-_DEVICES: Final = re.compile(r"auto|cpu|gpu(:[0-9]{1,2}(,[0-9]{1,2})*)?")
+_DEVICES: Final = re.compile(r"auto|cpu|gpu(:[0-9]{1,4}(,[0-9]{1,4}){0,15})?")
+"""As `workloads.devices.parse_devices` reads it, which would import NumPy as well."""
 
 _HOST_KINDS: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -284,7 +285,8 @@ def _parse_address(text: str) -> str:
 
 
 def _parse_devices(text: str) -> str:
-    if not _DEVICES.fullmatch(text):
+    numbers = re.findall("[0-9]+", text)
+    if not _DEVICES.fullmatch(text) or len(set(map(int, numbers))) < len(numbers):
         raise ValueError
     return text
 

@@ -1,13 +1,27 @@
 """The provider: offers a machine, answers jobs, is paid for what was proved."""
 
+from functools import partial
+
+import trio
+
 from p2p_node.duties.hosting import open_host
 from p2p_node.duties.participation import participate_as_provider
 from p2p_node.node import Node
-from p2p_node.workloads.numpy_backend import NumpyBackend
+from p2p_node.workloads.devices import open_devices, parse_devices
 
 
 async def run_provider(node: Node) -> None:
-    """Join as a provider if need be, then serve jobs with this host until cancelled."""
-    backend = NumpyBackend(node.host.cpu_threads, node.host.cpu_memory_bytes)
-    async with open_host(node, [backend]) as host:
+    """Join as a provider if need be, then serve jobs with this host until cancelled.
+
+    Raises NoSuchDeviceError when the devices that the settings name cannot be used.
+    """
+    backends = await trio.to_thread.run_sync(
+        partial(
+            open_devices,
+            parse_devices(node.host.devices),
+            cpu_threads=node.host.cpu_threads,
+            cpu_memory_bytes=node.host.cpu_memory_bytes,
+        )
+    )
+    async with open_host(node, backends) as host:
         await participate_as_provider(node, host)

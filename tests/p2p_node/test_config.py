@@ -1,10 +1,13 @@
 """Settings: where they come from, which one wins, and what is said about a bad one."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from p2p_node.config import (
     ADVERSARIES,
@@ -18,6 +21,7 @@ from p2p_node.config import (
     load_settings,
     redact_url,
 )
+from p2p_node.workloads.devices import parse_devices
 from protocols.chains import MAX_CHAINS
 
 PEER = "12D3KooWPSkUVSevSFc9cKhFjHnZvnjpCaBoqsuGAhneRTbQmqwX"
@@ -67,6 +71,21 @@ def test_numbers_may_stand_in_a_file_as_such(tmp_path: Path) -> None:
     assert (found.cores, found.cpu_threads) == (3, 2)
     assert load(*NEEDED, "--cores", "auto").cores is None
     assert load(*NEEDED, "--devices", "gpu:0,3").devices == "gpu:0,3"
+
+
+@given(st.from_regex(r"(auto|cpu|gpu):?[0-9,]{0,45}", fullmatch=True))
+@example("gpu:" + ",".join(map(str, range(16))))
+@example("gpu:" + ",".join(map(str, range(17))))
+@example("gpu:12345")
+def test_devices_are_read_as_the_provider_reads_them(text: str) -> None:
+    def is_read(parse: Callable[[str], object]) -> bool:
+        try:
+            parse(text)
+        except ValueError:
+            return False
+        return True
+
+    assert is_read(SETTINGS["devices"].parse) == is_read(parse_devices)
 
 
 def test_as_many_cores_as_chains() -> None:
@@ -159,6 +178,7 @@ def test_roles_are_those_of_the_program() -> None:
         ("devices", "tpu"),
         ("devices", "gpu:"),
         ("devices", "gpu:0,"),
+        ("devices", "gpu:1,01"),
         ("cpu_threads", "0"),
         ("cpu_threads", "²"),
         ("cpu_memory", "-1"),
