@@ -20,6 +20,7 @@ from protocols.epochs import TransferWindow
 from protocols.errors import RemoteError
 from protocols.membership import EpochView, Member
 from protocols.messages import compute_message_digest
+from protocols.params import CLOCK_DISPARITY_MS
 from protocols.transfer_messages import TRANSFER_PROTOCOL, TransferReceipt, TransferRequest
 from protocols.transfers import (
     PIECE_BYTES,
@@ -74,7 +75,7 @@ async def transfer_with(
     node: Node, provider: Member, request: TransferRequest, window: TransferWindow
 ) -> None:
     """Transfer with one provider in its window; never raises for what the provider does."""
-    left = node.clock.deadline(window.end) - trio.current_time()
+    left = _last_moment(node, window) - trio.current_time()
     try:
         async with node.network.open_stream(
             provider.node_key, TRANSFER_PROTOCOL, max(left, 0.001)
@@ -262,7 +263,7 @@ async def _measure(
     up = Questions(ask_up(secrets.token_bytes(32)), most)
     await down.prepare()
     await up.prepare()
-    conversation = Conversation(stream, clock.deadline(window.end))
+    conversation = Conversation(stream, _last_moment(node, window))
     await clock.sleep_until(window.start)
     await stream.send(seal(node.identity.node_key, network, request))
     async with private_nursery() as nursery:
@@ -284,3 +285,9 @@ async def _measure(
         await stream.send(seal(node.identity.node_key, network, receipt))
         nursery.cancel_scope.cancel()
     return receipt
+
+
+def _last_moment(node: Node, window: TransferWindow) -> float:
+    """Until when, on trio's clock, the provider takes the receipt: clocks may differ, and a busy
+    machine be late. Nothing counts any more that arrives after its stage."""
+    return node.clock.deadline(TimeMs(window.end + CLOCK_DISPARITY_MS))

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import trio
 
-from p2p_node.duties.transferring import transfer_with
 from p2p_node.net.errors import StreamEndedError
 from p2p_node.node import Node
 from protocols.params import CLOCK_DISPARITY_MS
 from protocols.transfer_messages import TRANSFER_PROTOCOL, TransferReceipt
-from protocols.transfers import PIECE_BYTES, count_pieces, expand_pieces
+from protocols.transfers import PIECE_BYTES, count_pieces, expand_pieces, open_receipts
 from protocols.types import Epoch, Seat
 from tests.p2p_node.duties.transfer_world import (
     EPOCH,
+    NETWORK,
     PRESET,
     SHARD,
     TransferWorld,
@@ -24,8 +24,10 @@ from tests.p2p_node.duties.transfer_world import (
     seal_as,
 )
 
+LONG = replace(PRESET, transfer_ms=2_000)
 SHORT = replace(PRESET, transfer_ms=300)
 SEED = b"s" * 32
+PIECE = expand_pieces([SEED])[0]
 
 
 async def ask(sender: Node, world: TransferWorld, *messages: bytes) -> None:
@@ -47,11 +49,27 @@ def refused(world: TransferWorld) -> dict[str, int]:
     return {reason: count for (_, reason), count in counters.refused.items()}
 
 
-async def serves_the_next(world: TransferWorld, seat: int = 1) -> bool:
-    """Whether another seat is served as if nothing had happened."""
+async def serves(world: TransferWorld, seat: int = 1) -> bool:
+    """Whether the holder of a seat gets its answers, and has its receipt kept."""
     node, _ = world.seated(seat)
-    await transfer_with(node, world.view.providers[0], world.request(seat), world.window())
-    return not node.network.counters.refused
+    sealed = seal_as(node, receipt(world, seat))
+    await ask(node, world, seal_as(node, world.request(seat)), PIECE, SEED, sealed)
+    return sealed in world.servers[0].receipts_for(EPOCH)
+
+
+def receipt(world: TransferWorld, of_seat: int = 0, **change: Any) -> TransferReceipt:
+    """The receipt of a seat for one piece each."""
+    request = world.request(of_seat)
+    fields = {
+        "epoch": request.epoch,
+        "shard": request.shard,
+        "seat": request.seat,
+        "checker": request.checker,
+        "provider": request.provider,
+        "down_bytes": PIECE_BYTES,
+        "up_bytes": PIECE_BYTES,
+    }
+    return TransferReceipt(**{**fields, **change})
 
 
 @pytest.mark.parametrize(
@@ -67,13 +85,13 @@ async def serves_the_next(world: TransferWorld, seat: int = 1) -> bool:
     ],
 )
 async def test_what_is_not_its_transfer_is_refused(change: dict[str, Any], reason: str) -> None:
-    async with open_transfer_world() as world:
+    async with open_transfer_world(preset=LONG) as world:
         world.servers[0].serve()
         node, _ = world.seated(0)
         await ask(node, world, seal_as(node, replace(world.request(), **change)))
         assert refused(world) == {reason: 1}
         assert world.servers[0].receipts_for(EPOCH) == []
-        assert await serves_the_next(world)
+        assert await serves(world)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +113,7 @@ async def test_a_window_is_open_as_long_as_clocks_may_differ(moment_ms: int, tak
 
 
 async def test_outsiders_and_carriers_of_others_requests_are_refused() -> None:
-    async with open_transfer_world() as world:
+    async with open_transfer_world(preset=LONG) as world:
         world.servers[0].serve()
         node, _ = world.seated(0)
         request = world.request()
@@ -105,7 +123,7 @@ async def test_outsiders_and_carriers_of_others_requests_are_refused() -> None:
             "transfer by nobody of the committee": 1,
             "unexpected signer": 1,
         }
-        assert await serves_the_next(world, seat=0), "its seat is not used up by that"
+        assert await serves(world, seat=0), "its seat is not used up by that"
 
 
 @pytest.mark.parametrize(
@@ -120,44 +138,26 @@ async def test_outsiders_and_carriers_of_others_requests_are_refused() -> None:
     ids=["empty", "garbage", "no_array", "too_long", "seed"],
 )
 async def test_malformed_requests_are_refused(data: bytes, reason: str) -> None:
-    async with open_transfer_world() as world:
+    async with open_transfer_world(preset=LONG) as world:
         world.servers[0].serve()
         await ask(world.outsider, world, data)
         assert refused(world) == {reason: 1}
-        assert await serves_the_next(world)
+        assert await serves(world)
 
 
 async def test_a_seat_is_served_once() -> None:
     async with open_transfer_world(preset=SHORT) as world:
         world.servers[0].serve()
         node, _ = world.seated(0)
-        assert await serves_the_next(world, seat=0)
-        kept = world.servers[0].receipts_for(EPOCH)
+        assert await serves(world, seat=0)
+        (kept,) = world.servers[0].receipts_for(EPOCH)
         await ask(node, world, seal_as(node, world.request()))
         assert refused(world) == {"transfer made before": 1}
-        assert world.servers[0].receipts_for(EPOCH) == kept
-        assert len(kept) == 1
+        assert world.servers[0].receipts_for(EPOCH) == [kept]
 
 
 # What may come after the request.
 
-
-def receipt(world: TransferWorld, **change: Any) -> TransferReceipt:
-    """The receipt of seat 0 for one piece each."""
-    request = world.request()
-    fields = {
-        "epoch": request.epoch,
-        "shard": request.shard,
-        "seat": request.seat,
-        "checker": request.checker,
-        "provider": request.provider,
-        "down_bytes": PIECE_BYTES,
-        "up_bytes": PIECE_BYTES,
-    }
-    return TransferReceipt(**{**fields, **change})
-
-
-PIECE = expand_pieces([SEED])[0]
 
 Ending = Callable[[TransferWorld, Node], bytes]
 
@@ -185,29 +185,29 @@ def changed(**change: Any) -> Ending:
     ],
 )
 async def test_what_is_no_receipt_of_this_transfer_is_not_kept(ending: Ending, reason: str) -> None:
-    async with open_transfer_world() as world:
+    async with open_transfer_world(preset=LONG) as world:
         world.servers[0].serve()
         node, _ = world.seated(0)
         last = ending(world, node)
         await ask(node, world, seal_as(node, world.request()), PIECE, SEED, last)
         assert refused(world) == {reason: 1}
         assert world.servers[0].receipts_for(EPOCH) == []
-        assert await serves_the_next(world)
+        assert await serves(world)
 
 
-async def test_a_receipt_for_what_was_transferred_is_kept() -> None:
-    async with open_transfer_world() as world:
+async def test_receipts_are_kept_by_seat() -> None:
+    async with open_transfer_world(preset=LONG) as world:
         world.servers[0].serve()
-        node, _ = world.seated(0)
-        sealed = seal_as(node, receipt(world))
-        await ask(node, world, seal_as(node, world.request()), PIECE, SEED, sealed)
+        for seat in (2, 0, 1):
+            assert await serves(world, seat)
         assert refused(world) == {}
-        assert world.servers[0].receipts_for(EPOCH) == [sealed]
+        opened = open_receipts(world.servers[0].receipts_for(EPOCH), NETWORK)
+        assert [each.message for each in opened] == [receipt(world, seat) for seat in range(3)]
 
 
 @pytest.mark.parametrize("message", [PIECE, SEED], ids=["pieces", "seeds"])
 async def test_no_more_is_answered_than_a_transfer_may_have(message: bytes) -> None:
-    async with open_transfer_world() as world:
+    async with open_transfer_world(preset=LONG) as world:
         world.servers[0].serve()
         node, _ = world.seated(0)
         await ask(
@@ -230,7 +230,7 @@ async def test_a_checker_that_falls_silent_is_waited_for_until_its_window_is_ove
 
 
 async def test_a_checker_that_leaves_is_noticed() -> None:
-    async with open_transfer_world() as world:
+    async with open_transfer_world(preset=LONG) as world:
         world.servers[0].serve()
         node, _ = world.seated(0)
         key = world.providers[0].network.node_key
@@ -259,7 +259,7 @@ async def test_receipts_of_an_earlier_epoch_are_dropped() -> None:
     )
     async with open_transfer_world(preset=preset) as world:
         world.servers[0].serve()
-        assert await serves_the_next(world, seat=0)
+        assert await serves(world, seat=0)
         assert len(world.servers[0].receipts_for(EPOCH)) == 1
         following = Epoch(EPOCH + 1)
         watcher = world.outsider.watcher
@@ -272,6 +272,8 @@ async def test_receipts_of_an_earlier_epoch_are_dropped() -> None:
         request = replace(world.request(), epoch=following, checker=index)
         window = world.timeline.transfer_window(following, 0, 1)
         with trio.fail_after(8):
-            await transfer_with(node, view.providers[0], request, window)
-        await settle(lambda: len(world.servers[0].receipts_for(following)) == 1)
+            await node.clock.sleep_until(window.start)
+        sealed = seal_as(node, receipt(world, epoch=following, checker=index))
+        await ask(node, world, seal_as(node, request), PIECE, SEED, sealed)
+        assert world.servers[0].receipts_for(following) == [sealed]
         assert world.servers[0].receipts_for(EPOCH) == []

@@ -246,7 +246,7 @@ async def test_misbehaving_provider_gets_no_receipt(behaviour: Behaviour, reason
         except StreamEndedError:
             return
 
-    async with open_transfer_world(preset=SHORT, moment_ms=-20) as world:
+    async with open_transfer_world(moment_ms=-20) as world:
         world.providers[0].network.serve(TRANSFER_PROTOCOL, answer)
         node, _ = world.seated(0)
         with trio.fail_after(5):
@@ -374,7 +374,7 @@ def test_what_arrives_late_is_answered_but_not_counted() -> None:
 
 
 async def test_a_receipt_is_sealed_by_the_checkers_node() -> None:
-    async with open_transfer_world(preset=SHORT, moment_ms=-20) as world:
+    async with open_transfer_world(moment_ms=-20) as world:
         world.servers[0].serve()
         node, index = world.seated(2)
         await transfer_with(node, world.view.providers[0], world.request(2), world.window())
