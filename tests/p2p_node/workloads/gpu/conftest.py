@@ -1,12 +1,15 @@
 """Every runtime that there is here: the host's always, the GPU's where there is one."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
+from p2p_node.workloads.gpu import warmup
 from p2p_node.workloads.gpu.backend import GpuBackend
 from p2p_node.workloads.gpu.runtime import Runtime
 from tests import require
+from tests.fakes import cupy_on_host
 from tests.fakes.gpu_runtime import HostRuntime, find_compiler
 from tests.p2p_node.workloads.gpu.proofs import make_backend
 
@@ -18,19 +21,31 @@ def require_compiler() -> None:
         pytest.skip("no C compiler to build the kernels for the host")
 
 
-@pytest.fixture(params=["host", "cupy"])
-def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
-    """One device. The tests that use it hold the host's runtime to the real one's behaviour."""
+@pytest.fixture(params=["host", "cupy on host", "cupy"])
+def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """One device. The tests that use it hold the host's runtimes to the real one's behaviour."""
     if request.param == "cupy":
         require.gpu()
-        from p2p_node.workloads.gpu.cupy_runtime import CupyRuntime
-
-        found: Runtime = CupyRuntime(0)
+        with closing(open_real_runtime()) as real:
+            yield real
+    elif request.param == "cupy on host":
+        require_compiler()
+        monkeypatch.setattr(warmup, "TRIAL_SECONDS", 0.001)
+        with (
+            cupy_on_host.install(cupy_on_host.CupyOnHost()) as module,
+            closing(module.CupyRuntime(1)) as found,
+        ):
+            yield found
     else:
         require_compiler()
-        found = HostRuntime()
-    yield found
-    found.close()
+        with closing(HostRuntime()) as host:
+            yield host
+
+
+def open_real_runtime() -> Runtime:
+    from p2p_node.workloads.gpu.cupy_runtime import CupyRuntime
+
+    return CupyRuntime(0)
 
 
 @pytest.fixture
