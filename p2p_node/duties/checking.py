@@ -2,11 +2,12 @@
 
 import logging
 import secrets
+from dataclasses import replace
 
 import trio
 
 from p2p_node.duties.challenging import Challenge, challenge_provider
-from p2p_node.duties.observations import Observation
+from p2p_node.duties.observations import Observation, Transcript
 from p2p_node.duties.reporting import build_report
 from p2p_node.node import Node
 from protocols.compute import Shape, derive_b_seed
@@ -67,7 +68,10 @@ async def assess_shard(
     observations: list[Observation] = []
 
     async def observe(provider: Member) -> None:
-        observations.append(await challenge_provider(node, challenge, provider))
+        seen = await challenge_provider(node, challenge, provider)
+        # Not kept in memory until the slot is over: it may be 3 MB for each of 256 providers.
+        await node.store.save_transcript(view.epoch, shard, seen.lane, seen.parts)
+        observations.append(replace(seen, parts=Transcript()))
 
     async with trio.open_nursery() as nursery:
         for provider in view.shard_providers(shard):

@@ -48,6 +48,7 @@ class AsyncStore:
     challenge_secret = _in_thread(Store.challenge_secret)
     save_beacon_secret = _in_thread(Store.save_beacon_secret)
     beacon_secret = _in_thread(Store.beacon_secret)
+    save_transcript = _in_thread(Store.save_transcript)
     save_observations = _in_thread(Store.save_observations)
     observations = _in_thread(Store.observations)
     transcript = _in_thread(Store.transcript)

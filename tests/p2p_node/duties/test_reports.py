@@ -30,7 +30,7 @@ from protocols.scoring import Verdict
 from protocols.types import Digest, Epoch
 from tests.p2p_node.duties.world import EPOCH, NETWORK, PRESET, SHARD, World, open_world
 
-IN_REVEAL = PRESET.draw_ms + PRESET.check_ms + 50
+IN_REVEAL = PRESET.draw_ms + PRESET.transfer_ms + PRESET.check_ms + 50
 
 
 def observation(lane: int, verdict: Verdict, score: int = 0, digest: bytes = b"") -> Observation:
