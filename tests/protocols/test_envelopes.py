@@ -135,7 +135,7 @@ def test_a_cap_of_zero_is_no_missing_cap() -> None:
 
 
 def test_a_cap_above_that_of_the_kind_changes_nothing() -> None:
-    sealed = seal(node("alice"), NETWORK, _commitment()) + bytes(400)
+    sealed = seal(node("alice"), NETWORK, _commitment()) + bytes(Commitment.MAX_BYTES + 256)
 
     with pytest.raises(MalformedError) as caught:
         open_envelope(sealed, Commitment, NETWORK, max_bytes=1 << 20)
