@@ -14,7 +14,6 @@ down: a machine that is claimed in parts, or in more devices, never comes to mor
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
-from protocols.compute import Shape
 from protocols.errors import LocalError
 from protocols.params import MAX_SCORE, WEIGHTS, Preset
 
@@ -65,13 +64,6 @@ class Verdict(IntEnum):
     """No connection, or nothing at all came back."""
     BUSY = 4
     """Answered that it cannot take the job now."""
-
-
-def compute_rate(shape: Shape, rounds: int, elapsed_us: int) -> int:
-    """Operations per second proved: 2·m·k·n per round over the checker's own clock (µs)."""
-    if elapsed_us <= 0:
-        raise LocalError(f"elapsed time {elapsed_us} µs is not positive")
-    return 2 * shape.m * shape.k * shape.n * rounds * SECOND_US // elapsed_us
 
 
 def compute_throughput(amount: int, elapsed_us: int, window_us: int) -> int:

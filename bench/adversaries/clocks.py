@@ -7,7 +7,7 @@ from math import log
 from bench.adversaries.memory import DEADLINE_US, GB, H100, WINDOW_US, WORD_BITS, credit, score
 from bench.adversaries.outcome import Claim, Outcome
 from protocols.params import MAINNET, Preset
-from protocols.scoring import SECOND_US, compute_throughput
+from protocols.scoring import SECOND_US, compute_score, compute_throughput
 
 RATE = 10**15
 """Operations per second that the device of these scenes does."""
@@ -123,32 +123,85 @@ def _sum_rates(moments: Sequence[int], window_us: int) -> int:
     )
 
 
+# Stages that begin with each answer
+
+LATEST_CHAINS_US = LATEST_US + DEADLINE_US
+"""When the stage of chains begins for an identity that answers as late as it may."""
+
+
 def fill_one_memory_twice() -> Outcome:
-    """Show one memory for two identities within one stage: pass over the first's rows, make the
-    second's again in their place, pass over those."""
+    """Show one memory for two identities within a stage that both begin together: pass over the
+    first's rows, make the second's again in their place, pass over those."""
     words = H100.memory * 8 // WORD_BITS
     refill_us = words * 2 * MAINNET.k * SECOND_US // H100.rate
     pass_us = H100.memory * SECOND_US // H100.read
     rate = H100.rate // 2
-    best = 0
+    best = credit(words, WINDOW_US // pass_us, rate)
     for first_us in range(pass_us, DEADLINE_US - refill_us - pass_us, 20_000):
         second_us = DEADLINE_US - first_us - refill_us
         both = credit(words, first_us // pass_us, rate, max(first_us, WINDOW_US))
         both += credit(words, second_us // pass_us, rate, DEADLINE_US)
         best = max(best, both)
     apart = 2 * credit(words, WINDOW_US // pass_us, rate)
-    by_memory = score(0, 512 * GB)
-    by_rate = score(MAINNET.reference_rate, 0)
+    turns = 1 + (LATEST_US - refill_us) // (refill_us + WINDOW_US)
     return Outcome(
-        "one memory behind two identities",
+        "one memory behind several identities",
         9,
-        "lockstep, which leaves time to fill it again within a stage",
+        "lockstep, which leaves time to fill it again",
         apart > H100.memory,
         best > H100.memory,
-        f"{best / H100.memory:.2f} of it shown; memory is worth {by_memory} points an identity at "
-        f"most, an H100's rate {by_rate}",
+        f"two show {best / H100.memory:.2f} of it in one stage; {turns} show all of it one after "
+        f"another where a stage begins with the answer before. Worth {score(0, 512 * GB)} points "
+        f"each at most, an H100's rate {score(MAINNET.reference_rate, 0)}",
         Claim.BOUNDED,
     )
+
+
+def serve_cores_in_turn() -> Outcome:
+    """Let one host's cores work for one identity after another: the stage of chains begins early
+    for who answers the stages before at once, and late for who takes all of their time."""
+    window_us = MAINNET.chain_window_ms * 1000
+    latest_us = window_us + MAINNET.chain_slack_ms * 1000
+    together = 1 + log(latest_us / window_us)
+    turns = 1 + LATEST_CHAINS_US // window_us
+    return Outcome(
+        "one host's cores behind several identities",
+        9,
+        "lockstep, as far as stages begin together",
+        turns > 1,
+        together > 1,
+        f"{together:.2f} of them shown where stages begin together, {turns} times where each "
+        f"begins with the answer before; {compute_points(cpu=800)} points each at most",
+        Claim.BOUNDED,
+    )
+
+
+def share_a_line() -> Outcome:
+    """Show one line for each of a GPU's identities: lines are measured one by one. Nothing stops
+    this but the price of an identity, which has to have a share of the GPU and a stake."""
+    identities = 12
+    whole = compute_points(gpu=10_000, bandwidth=800, memory=483)
+    part = compute_points(gpu=10_000 // identities, bandwidth=800, memory=75)
+    staked = MAINNET.max_stake
+    whole_staked = compute_points(staked, gpu=10_000, bandwidth=800, memory=483)
+    part_staked = compute_points(
+        staked // identities, gpu=10_000 // identities, bandwidth=800, memory=75
+    )
+    return Outcome(
+        "one line behind several identities",
+        9,
+        "none but stakes: what doubles a score has to be staked for each identity",
+        identities * part > whole,
+        identities * part > whole and identities * part_staked < whole_staked,
+        f"an H100 as {identities} identities: {identities * part / whole:.2f} of its score without "
+        f"stake, {identities * part_staked / whole_staked:.2f} with the largest stake spread",
+        Claim.PRICED,
+    )
+
+
+def compute_points(stake: int = 0, **terms: int) -> int:
+    """Score of these terms on mainnet."""
+    return compute_score(uptime=1000, validity=1000, stake=stake, terms=terms, preset=MAINNET)
 
 
 ATTACKS = (
@@ -158,4 +211,6 @@ ATTACKS = (
     answer_early,
     answer_late,
     fill_one_memory_twice,
+    serve_cores_in_turn,
+    share_a_line,
 )

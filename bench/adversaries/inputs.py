@@ -18,6 +18,9 @@ from protocols.verify import verify_openings
 
 # Structured inputs
 
+expand_matrix = expand_rows
+"""The generator that the verifier uses."""
+
 
 def read_hankel(seed: bytes, width: int, rows: int) -> NDArray[np.int8]:
     """The numbers whose sums of indices make a Hankel matrix: entry (i, j) is number i + j."""
@@ -73,7 +76,7 @@ def use_structured_inputs() -> Outcome:
         except ProofRejected:
             forged = False
     share = forger.multiplications / (ROUNDS * SHAPE.operations // 2)
-    accepted = judge_prover(DiagonalProver(job, expand_rows), trial(0)) is None
+    accepted = judge_prover(DiagonalProver(job, expand_matrix), trial(0)) is None
     return Outcome(
         "structured (Hankel) inputs",
         1,
