@@ -26,19 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.compute import (
-    FIRST_ROOT,
     ComputeJob,
     Shape,
     WorkCommitment,
     compute_commitment,
     derive_b_seed,
-    digest_row,
+    digest_each,
+    digest_rows,
 )
 from protocols.expand import expand_each, expand_rows
 from protocols.freivalds import RowCheck, find_wrong_rows, prepare_check
 from protocols.merkle import DIGEST_BYTES, build_tree, compute_root_from_path
 from protocols.openings import Index, Openings, decode_openings, draw_openings, encode_openings
-from protocols.verify import ProofRejected, verify_openings
+from protocols.rejection import ProofRejected
+from protocols.verify import verify_openings
 
 SIDE = 16_384
 ROUNDS = 16
@@ -62,20 +63,22 @@ def prove(job: ComputeJob, indices: tuple[Index, ...]) -> tuple[WorkCommitment, 
     """Commit to all rounds and open `indices`, computing only the rows that are opened."""
     shape = job.shape
     noise = np.random.default_rng(1337)
-    rows, roots, paths = [], [FIRST_ROOT], []
+    rows: list[NDArray[np.int32]] = []
+    roots: list[bytes] = []
+    paths: list[bytes] = []
     for t in range(ROUNDS):
         opened = [index.row for index in indices if index.round == t]
         leaves = bytearray(noise.bytes(shape.m * DIGEST_BYTES))
-        seed = job.derive_a_seed(t, roots[-1])
+        seed = job.derive_a_seed(t, roots)
         done = multiply(expand_each([(seed, row) for row in opened], shape.k), job.b_seed, shape.n)
         for row, values in zip(opened, done, strict=True):
-            leaf = digest_row(values.view(np.uint8).data, t, row)
+            leaf = digest_rows(values[np.newaxis], t, row)
             leaves[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = leaf
         tree = build_tree(bytes(leaves))
         rows.append(done)
         roots.append(tree.root)
         paths += [tree.path(row) for row in opened]
-    openings = Openings(np.concatenate(rows), tuple(roots[1:]), tuple(paths))
+    openings = Openings(np.concatenate(rows), tuple(roots), tuple(paths))
     return compute_commitment(job, openings.roots), encode_openings(openings)
 
 
@@ -99,20 +102,17 @@ def measure_parts(
     """The parts of `verify_openings`, one by one (ms)."""
     shape = job.shape
     openings = decode_openings(data, shape, commitment.rounds, indices)
-    pairs = list(zip(indices, openings.rows, openings.paths, strict=True))
-    leaves = [digest_row(row.view(np.uint8).data, *index) for index, row, _ in pairs]
-    roots = (FIRST_ROOT, *openings.roots)
-    sources = [(job.derive_a_seed(t, roots[t]), row) for t, row in indices]
+    pairs = list(zip(indices, openings.paths, strict=True))
+    leaves = digest_each(openings.rows, indices)
+    sources = [(job.derive_a_seed(t, openings.roots), row) for t, row in indices]
     a_rows = expand_each(sources, shape.k)
     return {
         "decode_ms": measure_ms(lambda: decode_openings(data, shape, commitment.rounds, indices)),
-        "row_digests_ms": measure_ms(
-            lambda: [digest_row(row.view(np.uint8).data, *index) for index, row, _ in pairs]
-        ),
+        "row_digests_ms": measure_ms(lambda: digest_each(openings.rows, indices)),
         "paths_ms": measure_ms(
             lambda: [
                 compute_root_from_path(leaf, index.row, shape.m, path)
-                for leaf, (index, _, path) in zip(leaves, pairs, strict=True)
+                for leaf, (index, path) in zip(leaves, pairs, strict=True)
             ]
         ),
         "a_rows_ms": measure_ms(lambda: expand_each(sources, shape.k)),
