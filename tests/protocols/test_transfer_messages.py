@@ -1,5 +1,6 @@
 """Bodies of transfer messages: vectors, round trips, limits."""
 
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -12,11 +13,12 @@ from protocols.errors import LocalError, MalformedError
 from protocols.expand import SEED_BYTES
 from protocols.messages import MAX_RECEIPT_BYTES
 from protocols.transfer_messages import TransferReceipt, TransferRequest
-from protocols.transfers import PIECE_BYTES
+from protocols.transfers import LIMIT_FACTOR, MIN_RECEIPTS, PIECE_BYTES
 from protocols.types import Epoch, NetworkId, Seat, Shard
 from protocols.wire import Message
 from tests.protocols.compute_vectors import load
 from tests.protocols.strategies import messages
+from tests.protocols.test_spec import ROOT, read, rows, section
 from tests.protocols.transfer_vectors import FORMS
 from tests.vectors.builders.actors import NETWORK, node
 
@@ -24,6 +26,8 @@ KINDS: dict[str, type[Message]] = {
     "TransferRequest": TransferRequest,
     "TransferReceipt": TransferReceipt,
 }
+
+PAGE = "network-proof.md"
 
 of_each = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 
@@ -81,3 +85,36 @@ def test_a_receipt_is_told_from_seeds_and_pieces_by_its_length() -> None:
 
     assert min(sizes) > SEED_BYTES
     assert max(sizes) <= MAX_RECEIPT_BYTES < PIECE_BYTES
+
+
+@of_each
+def test_the_page_says_what_the_code_does(kind: type[Message]) -> None:
+    page = read(PAGE)
+    table = rows(section(page, f"### {kind.__name__}"))
+    number, cap, forms = FORMS[kind.__name__]
+
+    assert [(cells[0].strip("`"), cells[1]) for cells in table] == list(forms.items())
+    assert [str(number), kind.__name__, str(cap)] in rows(section(page, "## Messages"))
+
+
+def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
+    table = {cells[0].strip("`"): cells[1] for cells in rows(section(read(PAGE), "## Numbers"))}
+
+    assert {name: table[name] for name in ("PIECE_BYTES", "MIN_RECEIPTS", "LIMIT_FACTOR")} == {
+        "PIECE_BYTES": f"{PIECE_BYTES:,}",
+        "MIN_RECEIPTS": str(MIN_RECEIPTS),
+        "LIMIT_FACTOR": str(LIMIT_FACTOR),
+    }
+
+
+def test_every_reason_of_the_duties_is_on_the_page() -> None:
+    found = {
+        reason
+        for name in ("transferring", "transfer_serving")
+        for reason in re.findall(
+            r'(?:Error|Refused)\("([^"]+)"', (ROOT / f"p2p_node/duties/{name}.py").read_text()
+        )
+    }
+
+    assert len(found) > 6
+    assert found <= set(re.findall(r"\| `([a-z ]+)` \|$", read(PAGE), re.MULTILINE))
