@@ -83,18 +83,20 @@ def test_an_early_answer_earns_nothing(amount: int, elapsed_us: int, window_us: 
     assert compute_throughput(amount, elapsed_us + 1, window_us) <= rate
 
 
-TERMS_MEASURED: dict[str, Callable[..., int]] = {
+TERM_FUNCTIONS: dict[str, Callable[..., int]] = {
     "bandwidth": bandwidth_term,
-    "cpu": lambda iterations: cpu_term(iterations, REFERENCE_CHAIN_RATE),
+    "cpu": cpu_term,
     "memory": memory_term,
 }
 
 
 @pytest.mark.parametrize("case", TERMS, ids=by_name)
 def test_term_vector(case: Case) -> None:
-    measured = [int(amount) for amount in case["measured"]]
+    arguments = [int(amount) for amount in case["measured"]]
+    if case["term"] == "cpu":
+        arguments.append(int(case["reference_chain_rate"]))
 
-    assert TERMS_MEASURED[case["term"]](*measured) == case["points"]
+    assert TERM_FUNCTIONS[case["term"]](*arguments) == case["points"]
 
 
 @pytest.mark.parametrize(
