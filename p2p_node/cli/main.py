@@ -25,7 +25,9 @@ INTERRUPTED: Final = 130
 COMMANDS: Final = {
     "node": "run a provider, a checker or a bootstrap node",
     "testnet": "run a whole network on this machine",
+    "bench": "measure what this machine would score as a provider",
     "status": "show a node: registration, stake, scores, rewards, balances",
+    "doctor": "check this machine: GPUs, software, data directory, chain",
     "wallet": "create, import and show a node's wallet",
     "devchain": "run a chain for development on this machine",
 }
