@@ -79,7 +79,7 @@ async def test_a_committee_agrees_on_every_providers_line() -> None:
 async def test_the_two_stages_keep_to_their_times() -> None:
     """Nothing is asked before the window, and no seed before its second half."""
     asked: list[tuple[int, int]] = []
-    async with open_transfer_world(preset=SHORT, moment_ms=-200) as world:
+    async with open_transfer_world(moment_ms=-200) as world:
         clock = world.outsider.clock
 
         async def note(stream: RequestStream) -> None:
@@ -105,9 +105,9 @@ async def test_the_two_stages_keep_to_their_times() -> None:
 
 
 async def test_windows_that_are_over_are_left_out() -> None:
-    preset = replace(PRESET, transfer_ms=1_000)
-    # The second provider's window of 500 ms has just begun.
-    async with open_transfer_world(providers=2, preset=preset, moment_ms=510) as world:
+    preset = replace(PRESET, transfer_ms=2_000)
+    # The second provider's window of a second has just begun.
+    async with open_transfer_world(providers=2, preset=preset, moment_ms=1_010) as world:
         for server in world.servers:
             server.serve()
         node, index = world.seated(0)
@@ -255,7 +255,7 @@ async def test_misbehaving_provider_gets_no_receipt(behaviour: Behaviour, reason
         assert node.network.counters.refused == {(TRANSFER_PROTOCOL, reason): 1}
         assert not node.network.counters.bugs
         assert not node.network._streams  # type: ignore[attr-defined]
-        assert over <= world.window().end + 200, "a hard deadline"
+        assert over <= world.window().end + 1_000, "a hard deadline"
 
 
 async def receipt_from(pause: Callable[[TransferWorld, int], Awaitable[None]]) -> TransferReceipt:
