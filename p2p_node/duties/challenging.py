@@ -15,6 +15,7 @@ from p2p_node.duties.exchange import Answer, Exchange, RefusedJob
 from p2p_node.duties.observations import NO_EVIDENCE, Observation, Transcript
 from p2p_node.net.errors import PeerUnreachableError, ProtocolRefusedError
 from p2p_node.node import Node
+from p2p_node.workloads.core_chains import count_cores
 from protocols.chains import (
     ChainCommitment,
     ChainJob,
@@ -43,6 +44,7 @@ from protocols.measurement import Assessment, Measurement, assess
 from protocols.membership import EpochView, Member
 from protocols.memory import PassCommitment
 from protocols.messages import (
+    MAX_OPENINGS_BYTES,
     MAX_PASS_OPENINGS_BYTES,
     ChainRequest,
     Chains,
@@ -66,6 +68,9 @@ from protocols.wire import Message
 
 logger = logging.getLogger(__name__)
 
+REFUSED_MESSAGES = 2
+"""In the transcript of a job that was not taken: the Job and its JobRefusal."""
+
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
@@ -77,6 +82,11 @@ class Challenge:
     checker: int
     secret: bytes = field(repr=False)
     check: RowCheck = field(repr=False)
+    verifiers: trio.CapacityLimiter = field(
+        default_factory=lambda: trio.CapacityLimiter(count_cores()), repr=False, compare=False
+    )
+    """Proofs are taken apart and verified in so many threads: what a whole shard sends at once is
+    held as it came until its turn, and other users of threads do not wait behind it."""
 
 
 async def challenge_provider(node: Node, challenge: Challenge, provider: Member) -> Observation:
@@ -122,6 +132,10 @@ def _describe(found: Assessment, score: int) -> str:
 async def _run(
     node: Node, challenge: Challenge, provider: Member, transcript: Transcript
 ) -> tuple[Verdict, str, Assessment | None]:
+    if provider.node_key == node.network.node_key:
+        # A node opens no stream to itself; the others challenge it.
+        return Verdict.ABSENT, "own node", None
+    job = _Job(node, challenge, provider)
     slot_end = node.watcher.timeline.slot_end(challenge.view.epoch, challenge.seat)
     left = (slot_end - node.clock.now()) / MILLI
     try:
@@ -130,17 +144,19 @@ async def _run(
         ) as stream:
             exchange = Exchange(
                 stream,
+                job=job.id,
                 key=node.identity.node_key,
                 network=node.watcher.view.network,
                 provider=provider.node_key,
                 transcript=transcript,
             )
-            measurement = await _Job(node, challenge, provider, exchange).run()
+            measurement = await job.run(exchange)
     except ProofRejected as error:
         return Verdict.WRONG, error.reason, None
     except RefusedJob as error:
-        # A provider that has answered once has taken the job.
-        return (Verdict.SLOW if transcript.answered else Verdict.BUSY), error.reason, None
+        # A provider that has answered something else before has taken the job.
+        taken = len(transcript.messages) > REFUSED_MESSAGES
+        return (Verdict.SLOW if taken else Verdict.BUSY), error.reason, None
     except (PeerUnreachableError, ProtocolRefusedError) as error:
         return Verdict.ABSENT, error.reason, None
     except RemoteError as error:
@@ -153,14 +169,11 @@ async def _run(
 class _Job:
     """One job with one provider, stage by stage."""
 
-    def __init__(
-        self, node: Node, challenge: Challenge, provider: Member, exchange: Exchange
-    ) -> None:
+    def __init__(self, node: Node, challenge: Challenge, provider: Member) -> None:
         self._node = node
         self._preset = node.preset
         self._challenge = challenge
         self._provider = provider
-        self._exchange = exchange
         secret, key = challenge.secret, provider.node_key
         self._nonce = compute_job_nonce(secret, key)
         self._pass_nonce = compute_pass_nonce(secret, key)
@@ -176,25 +189,29 @@ class _Job:
             n=self._preset.n,
             window_ms=self._preset.window_ms,
         )
-        self._id = compute_message_digest(self._job.encode())
+        self.id = compute_message_digest(self._job.encode())
 
-    async def run(self) -> Measurement:
+    async def run(self, exchange: Exchange) -> Measurement:
         """Go through all stages. Raises RefusedJob, ProofRejected, or another RemoteError."""
-        answer, work_us = await self._ask(self._job, Commitment, "window_ms", "commitment_slack_ms")
+        answer, work_us = await self._ask(
+            exchange, self._job, Commitment, "window_ms", "commitment_slack_ms"
+        )
         self._require_job(answer.job)
         works = decode_works(answer.devices, self._preset.k, self._preset.n)
-        request = PassRequest(self._id, self._pass_nonce, self._preset.pass_window_ms)
-        passed, pass_us = await self._ask(request, Passes, "pass_window_ms", "pass_slack_ms")
+        request = PassRequest(self.id, self._pass_nonce, self._preset.pass_window_ms)
+        passed, pass_us = await self._ask(
+            exchange, request, Passes, "pass_window_ms", "pass_slack_ms"
+        )
         self._require_answer(passed.job, passed.request, request)
         passes = decode_passes(passed.devices, works)
-        chain_request = ChainRequest(self._id, self._chain_nonce, self._preset.chain_window_ms)
+        chain_request = ChainRequest(self.id, self._chain_nonce, self._preset.chain_window_ms)
         chained, chain_us = await self._ask(
-            chain_request, Chains, "chain_window_ms", "chain_slack_ms"
+            exchange, chain_request, Chains, "chain_window_ms", "chain_slack_ms"
         )
         self._require_answer(chained.job, chained.request, chain_request)
         # A host need not offer its cores.
         chains = decode_commitments(chained.chains) if chained.chains else ()
-        await self._check_openings(works, passes, chains)
+        await self._check_openings(exchange, works, passes, chains)
         rates = sum_receipts(
             open_receipts(answer.receipts, self._node.watcher.view.network),
             self._challenge.view,
@@ -212,12 +229,15 @@ class _Job:
             up_bits_per_s=rates.up_bits_per_s,
         )
 
-    async def _ask(self, request: Message, kind: type[Answer], *times: str) -> tuple[Answer, int]:
+    async def _ask(
+        self, exchange: Exchange, request: Message, kind: type[Answer], *times: str
+    ) -> tuple[Answer, int]:
         within = sum(getattr(self._preset, name) for name in times) / MILLI
-        return await self._exchange.ask(request, kind, within=within)
+        return await exchange.ask(request, kind, within=within)
 
     async def _check_openings(
         self,
+        exchange: Exchange,
         works: Sequence[DeviceWork],
         passes: Sequence[PassCommitment | None],
         chains: Sequence[ChainCommitment],
@@ -227,36 +247,37 @@ class _Job:
         drawn = draw_request(randomness, works, passes)
         segments = draw_segments(randomness, chains)
         request = OpenRequest(
-            job=self._id,
+            job=self.id,
             rows=drawn.encode_rows(),
             passes=drawn.encode_passes(),
             chains=encode_segment_indices(segments),
         )
         # An answer of another size is refused by its length alone; the slack is for the envelope
         # and what stands around the data.
-        cap = (
+        size = (
             compute_rows_size(works, drawn)
             + MAX_PASS_OPENINGS_BYTES * sum(map(bool, drawn.passes))
             + compute_segment_openings_size(chains, segments)
             + 4 * ENVELOPE_OVERHEAD
         )
-        opened, _ = await self._exchange.ask(
-            request, Openings, within=preset.opening_ms / MILLI, cap=cap
-        )
-        self._require_answer(opened.job, opened.request, request)
+        # Sixteen devices with the most rounds can be asked for more than a stream carries.
+        cap = min(size, MAX_OPENINGS_BYTES)
+        sealed, _ = await exchange.fetch(request, cap=cap, within=preset.opening_ms / MILLI)
         check, key = self._challenge.check, self._provider.node_key
         host_job = HostJob(check.b_seed, self._nonce, self._pass_nonce, key)
         iterations = derive_iterations(preset.reference_chain_rate, preset.chain_window_ms)
-        chain_job = ChainJob(self._id, self._chain_nonce, key, iterations)
+        chain_job = ChainJob(self.id, self._chain_nonce, key, iterations)
 
-        def verify() -> None:
+        def judge() -> None:
+            opened = exchange.read(sealed, Openings)
+            self._require_answer(opened.job, opened.request, request)
             verify_host(check, host_job, works, passes, drawn, opened.rows, opened.passes)
             verify_segments(chain_job, chains, segments, opened.chains)
 
-        await trio.to_thread.run_sync(verify)
+        await trio.to_thread.run_sync(judge, limiter=self._challenge.verifiers)
 
     def _require_job(self, job: Digest) -> None:
-        if job != self._id:
+        if job != self.id:
             raise RemoteError("answer to another job")
 
     def _require_answer(self, job: Digest, answered: Digest, request: Message) -> None:

@@ -14,7 +14,7 @@ from p2p_node.net.api import RequestStream
 from protocols.envelopes import ENVELOPE_OVERHEAD, open_envelope, peek_kind, seal
 from protocols.errors import RemoteError
 from protocols.messages import JobRefusal, Refusal
-from protocols.types import NetworkId, NodeKey
+from protocols.types import Digest, NetworkId, NodeKey
 from protocols.wire import Message
 
 Answer = TypeVar("Answer", bound=Message)
@@ -31,46 +31,56 @@ class Exchange:
         self,
         stream: RequestStream,
         *,
+        job: Digest,
         key: SigningKey,
         network: NetworkId,
         provider: NodeKey,
         transcript: Transcript,
     ) -> None:
         self._stream = stream
+        self._job = job
         self._key = key
         self._network = network
         self._provider = provider
         self._transcript = transcript
 
     async def ask(
-        self, request: Message, kind: type[Answer], *, within: float, cap: int = 0
+        self, request: Message, kind: type[Answer], *, within: float
     ) -> tuple[Answer, int]:
         """Send a request and wait for its answer, `within` seconds for both together.
 
-        Returns the answer and how long it took, in microseconds, at least one.
-
-        `cap` is the most bytes of the sealed answer, that of its kind unless given. Raises
-        RefusedJob for a JobRefusal, another RemoteError for whatever else is not the answer.
+        Returns the answer and how long it took, in microseconds, at least one. Raises RefusedJob
+        for a JobRefusal, another RemoteError for whatever else is not the answer.
         """
+        cap = max(kind.MAX_BYTES, JobRefusal.MAX_BYTES) + ENVELOPE_OVERHEAD
+        data, elapsed_us = await self.fetch(request, cap=cap, within=within)
+        return self.read(data, kind), elapsed_us
+
+    async def fetch(self, request: Message, *, cap: int, within: float) -> tuple[bytes, int]:
+        """Like `ask`, but return what came, at most `cap` bytes, without a look at it."""
         sealed = seal(self._key, self._network, request)
-        cap = cap or kind.MAX_BYTES + ENVELOPE_OVERHEAD
-        cap = max(cap, JobRefusal.MAX_BYTES + ENVELOPE_OVERHEAD)
         self._transcript.messages.append(sealed)
         asked = trio.current_time()
         await self._stream.send(sealed, within=within)
         started = trio.current_time()
         left = max(0.001, within - (started - asked))
         answer = await self._stream.receive(cap, within=left)
-        elapsed_us = max(1, round((trio.current_time() - started) * 1_000_000))
-        message = self._read(answer, kind, cap)
-        self._transcript.messages.append(answer)
-        return message, elapsed_us
+        return answer, max(1, round((trio.current_time() - started) * 1_000_000))
 
-    def _read(self, data: bytes, kind: type[Answer], cap: int) -> Answer:
-        if peek_kind(data, cap, self._network) == JobRefusal.KIND:
+    def read(self, data: bytes, kind: type[Answer]) -> Answer:
+        """Open what `fetch` returned, and keep it as evidence once its signature holds.
+
+        Errors as in `ask`. Opening megabytes takes milliseconds, and may be done in a thread.
+        """
+        if peek_kind(data, len(data), self._network) == JobRefusal.KIND:
             refusal = open_envelope(data, JobRefusal, self._network, signer=self._provider).message
+            self._transcript.messages.append(data)
+            if refusal.job != self._job:
+                raise RemoteError("answer to another job")
             raise RefusedJob(_name_refusal(refusal.code), refusal.detail)
-        return open_envelope(data, kind, self._network, signer=self._provider).message
+        answer = open_envelope(data, kind, self._network, signer=self._provider).message
+        self._transcript.messages.append(data)
+        return answer
 
 
 def _name_refusal(code: int) -> str:
