@@ -7,6 +7,8 @@ at once would halve both rates.
 import logging
 from collections.abc import Callable, Sequence
 
+import trio
+
 from p2p_node.duties.job_answering import Host, JobAnswer
 from p2p_node.net.api import RequestStream
 from p2p_node.node import Node
@@ -14,12 +16,23 @@ from p2p_node.workloads.backend import DeviceBusyError
 from p2p_node.workloads.device_group import DEVICE_FAULTS, NoDeviceLeftError
 from protocols.compute import derive_b_seed
 from protocols.envelopes import ENVELOPE_OVERHEAD, Verified, open_envelope, seal
+from protocols.errors import RemoteError
 from protocols.gossip import JOB_PROTOCOL
+from protocols.membership import EpochView
 from protocols.messages import Job, JobRefusal, Refusal, compute_message_digest
 from protocols.params import CLOCK_DISPARITY_MS, LANES
-from protocols.types import Epoch, Seat, Shard
+from protocols.types import Epoch, Seat, Shard, TimeMs
 
 logger = logging.getLogger(__name__)
+
+
+SeatKey = tuple[Epoch, Shard, Seat]
+
+PREPARE_PAUSE_SECONDS = 1.0
+"""After B could not be made resident, before the next try. Longer each time when a device fails,
+for it will hardly come back; devices that somebody else uses are waited for."""
+
+LONGEST_PAUSE_SECONDS = 60.0
 
 
 class JobServer:
@@ -39,24 +52,45 @@ class JobServer:
         self._host = host
         self._provider = provider
         self._receipts_for = receipts_for
-        self._busy = False
-        self._answered: set[tuple[Epoch, Shard, Seat]] = set()
+        self._running: dict[SeatKey, TimeMs] = {}
+        """Jobs in progress, and when their slots end."""
+        self._answered: set[SeatKey] = set()
 
     async def run(self) -> None:
         """Serve jobs, and make each epoch's B resident as soon as its seed is known."""
         self._node.network.serve(JOB_PROTOCOL, self._answer)
-        watcher, preset = self._node.watcher, self._node.preset
+        watcher = self._node.watcher
         last = Epoch(watcher.current_epoch() - 1)
         while True:
             view = await watcher.next_view(last)
             last = view.epoch
             self._answered = {key for key in self._answered if key[0] >= last}
-            b_seed = derive_b_seed(view.seed, preset.k, preset.n)
+            await self._prepare(view)
+
+    async def _prepare(self, view: EpochView) -> None:
+        """Make the epoch's B resident; try until that is done, or another epoch begins.
+
+        Jobs do not depend on it: each makes up for it, and is late then.
+        """
+        preset, pause = self._node.preset, PREPARE_PAUSE_SECONDS
+        b_seed, told = derive_b_seed(view.seed, preset.k, preset.n), ""
+        while True:
             try:
-                await self._host.devices.prepare(b_seed, preset.k, preset.n)
-            except (DeviceBusyError, NoDeviceLeftError) as error:
-                # The next job tries once more, and says so itself when it cannot be done.
-                logger.warning("epoch %d: devices not prepared: %s", view.epoch, error)
+                await self._host.devices.prepare(
+                    b_seed, preset.k, preset.n, wait_s=PREPARE_PAUSE_SECONDS
+                )
+                return
+            except DeviceBusyError as error:
+                problem = str(error)
+            except (NoDeviceLeftError, OSError) as error:
+                # OSError: of the file that reserves devices, on a disk that is full for example.
+                problem, pause = str(error), min(2 * pause, LONGEST_PAUSE_SECONDS)
+            if problem != told:
+                logger.warning("epoch %d: devices not prepared: %s", view.epoch, problem)
+                told = problem
+            with trio.move_on_after(pause):
+                await self._node.watcher.next_view(view.epoch)
+                return
 
     async def _answer(self, stream: RequestStream) -> None:
         network = self._node.watcher.view.network
@@ -67,12 +101,18 @@ class JobServer:
             await self._refuse(stream, verified, refusal)
             return
         job = verified.message
-        self._busy = True
-        self._answered.add((job.epoch, job.shard, job.seat))
+        seat = (job.epoch, job.shard, job.seat)
+        end = self._node.watcher.timeline.slot_end(job.epoch, job.seat)
+        self._answered.add(seat)
+        self._running[seat] = end
         try:
-            await self._serve(stream, verified)
+            # A checker that dawdles does not take the time of the next one.
+            with trio.move_on_at(self._node.clock.deadline(end)) as scope:
+                await self._serve(stream, verified)
+            if scope.cancelled_caught:
+                raise RemoteError("job not done within its slot")
         finally:
-            self._busy = False
+            del self._running[seat]
 
     def _judge(self, verified: Verified[Job]) -> Refusal | None:
         """Say why this job is not taken, or None. Only the seat's holder, in its slot, once."""
@@ -90,16 +130,24 @@ class JobServer:
             timeline.slot_start(job.epoch, job.seat),
             timeline.slot_end(job.epoch, job.seat),
         )
-        if not start - CLOCK_DISPARITY_MS <= now < end + CLOCK_DISPARITY_MS:
+        if not start - CLOCK_DISPARITY_MS <= now < end:
             return Refusal.NOT_IN_SLOT
         preset = node.preset
         if (job.k, job.n, job.window_ms) != (preset.k, preset.n, preset.window_ms):
             return Refusal.BAD_SHAPE
         if (job.epoch, job.shard, job.seat) in self._answered:
             return Refusal.ALREADY_ANSWERED
-        if self._busy or self._host.devices.find_reservation() is not None:
+        # One whose slot is over is on its way out, and the devices are waited for.
+        if any(now < end for end in self._running.values()) or self._is_reserved():
             return Refusal.BUSY
         return None
+
+    def _is_reserved(self) -> bool:
+        try:
+            return self._host.devices.find_reservation() is not None
+        except OSError as error:
+            logger.warning("it is not known whether the devices are reserved: %s", error)
+            return True
 
     async def _serve(self, stream: RequestStream, verified: Verified[Job]) -> None:
         node, job, preset = self._node, verified.message, self._node.preset
@@ -119,7 +167,7 @@ class JobServer:
                     node, self._host, stream, compute_message_digest(verified.body), work
                 )
                 await self._see_through(answer, job)
-        except NoDeviceLeftError as error:
+        except (NoDeviceLeftError, OSError) as error:
             # Not one round in time, or no device that works: this host cannot take part now.
             logger.warning("job of checker %d: %s", job.checker, error)
             await self._refuse(stream, verified, Refusal.NOT_READY)
