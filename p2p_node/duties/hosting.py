@@ -8,6 +8,7 @@ import trio
 from p2p_node.duties.job_answering import Host
 from p2p_node.node import Node
 from p2p_node.workloads.backend import ComputeBackend
+from p2p_node.workloads.compute_worker import GIVE_UP_SECONDS
 from p2p_node.workloads.core_chains import CoreChains
 from p2p_node.workloads.core_worker import CoreWorker
 from p2p_node.workloads.device_group import DeviceGroup
@@ -22,11 +23,18 @@ async def open_host(node: Node, backends: Sequence[ComputeBackend]) -> AsyncIter
     node's data directory.
     """
     devices = DeviceGroup(backends, Reservation(node.data_dir / LOCK_FILE))
-    cores = None if node.host.cores == 0 else CoreChains(node.host.cores)
     try:
-        yield Host(devices, CoreWorker(cores) if cores else None)
+        cores = None if node.host.cores == 0 else CoreChains(node.host.cores)
+        try:
+            yield Host(devices, CoreWorker(cores) if cores else None)
+        finally:
+            if cores:
+                await _close_cores(cores)
     finally:
         await devices.close()
-        if cores:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(cores.close)
+
+
+async def _close_cores(cores: CoreChains) -> None:
+    """End the threads, also when cancelled; threads that hang are left behind."""
+    with trio.move_on_after(GIVE_UP_SECONDS, shield=True):
+        await trio.to_thread.run_sync(cores.close, abandon_on_cancel=True)

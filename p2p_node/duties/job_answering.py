@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from p2p_node.net.api import RequestStream
 from p2p_node.node import Node
-from p2p_node.workloads.backend import JobTimeoutError
 from p2p_node.workloads.core_chains import ChainWork
 from p2p_node.workloads.core_worker import CoreWorker
 from p2p_node.workloads.device_group import DeviceGroup, GroupWork
@@ -19,7 +18,7 @@ from protocols.chains import (
     encode_commitments,
 )
 from protocols.envelopes import ENVELOPE_OVERHEAD, Verified, open_envelope, seal
-from protocols.errors import MalformedError
+from protocols.errors import LocalError, MalformedError
 from protocols.host_proof import (
     DeviceWork,
     encode_passes,
@@ -81,8 +80,11 @@ class JobAnswer:
         works = tuple(map(encode_work, self._works))
         await self._send(Commitment(job=self._id, devices=works, receipts=tuple(receipts)))
         passes = await self._answer_passes()
-        chains = await self._answer_chains()
+        request = await self._receive(ChainRequest)
+        self._require_window(request.message.window_ms, self._preset.chain_window_ms)
+        chains = await self._run_chains(request.message)
         try:
+            await self._send_chains(request, chains)
             await self._answer_openings(passes, chains)
         finally:
             if chains:
@@ -107,20 +109,6 @@ class JobAnswer:
         )
         return passes
 
-    async def _answer_chains(self) -> ChainWork | None:
-        preset = self._preset
-        request = await self._receive(ChainRequest)
-        self._require_window(request.message.window_ms, preset.chain_window_ms)
-        work = await self._run_chains(request.message)
-        await self._send(
-            Chains(
-                job=self._id,
-                request=compute_message_digest(request.body),
-                chains=encode_commitments(work.commitments) if work else b"",
-            )
-        )
-        return work
-
     async def _run_chains(self, request: ChainRequest) -> ChainWork | None:
         if self._host.cores is None:
             return None
@@ -137,9 +125,19 @@ class JobAnswer:
                 window_s=preset.chain_window_ms / MILLI,
                 limit_s=_limit(preset.chain_window_ms, preset.chain_slack_ms),
             )
-        except JobTimeoutError as error:
-            logger.warning("no chains: %s", error)
+        except (LocalError, MemoryError) as error:
+            # No reason to give up what the devices did: cores need not be offered.
+            logger.warning("no chains: %s: %s", type(error).__name__, error)
             return None
+
+    async def _send_chains(self, request: Verified[ChainRequest], work: ChainWork | None) -> None:
+        await self._send(
+            Chains(
+                job=self._id,
+                request=compute_message_digest(request.body),
+                chains=encode_commitments(work.commitments) if work else b"",
+            )
+        )
 
     async def _answer_openings(
         self, passes: Sequence[PassCommitment | None], chains: ChainWork | None
@@ -154,6 +152,9 @@ class JobAnswer:
         rows = await self._group.open(
             {device: each for device, each in zip(devices, asked.rows, strict=True) if each}
         )
+        paths = b""
+        if self._host.cores and chains and segments:
+            paths = await self._host.cores.open(chains, segments)
         pass_rows = await self._group.open_passes(
             {device: each for device, each in zip(devices, asked.passes, strict=True) if each}
         )
@@ -163,7 +164,7 @@ class JobAnswer:
                 request=compute_message_digest(request.body),
                 rows=tuple(rows.get(device, b"") for device in devices),
                 passes=tuple(pass_rows.get(device, b"") for device in devices),
-                chains=chains.open(segments) if chains and segments else b"",
+                chains=paths,
             )
         )
 
