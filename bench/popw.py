@@ -52,7 +52,7 @@ from bench.multiplying import NumpyPeer, Peer
 from p2p_node.workloads.backend import ComputeBackend, Work
 from p2p_node.workloads.core_chains import count_cores
 from p2p_node.workloads.gpu.devices import list_gpus, open_gpu
-from p2p_node.workloads.numpy_backend import NumpyBackend
+from p2p_node.workloads.numpy_backend import NumpyBackend, read_cpu_name
 from protocols.compute import Shape, derive_b_seed
 from protocols.errors import KaisarError, LocalError
 from protocols.freivalds import RowCheck, prepare_check
@@ -253,19 +253,13 @@ def _describe_memory(
 
 def _describe_machine() -> dict[str, Any]:
     return {
-        "machine": _read_cpu(),
+        "machine": read_cpu_name(),
         "cores": count_cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "commit": _read_commit(),
     }
-
-
-def _read_cpu() -> str:
-    from p2p_node.workloads.numpy_backend import read_cpu_name
-
-    return read_cpu_name()
 
 
 def _read_commit() -> str | None:

@@ -15,6 +15,7 @@ import numpy as np
 from p2p_node.workloads.backend import DeviceMemoryError
 from p2p_node.workloads.exact_product import BLOCK, Product, Scratch
 from protocols.compute import MAX_M, MAX_ROUNDS, Shape
+from protocols.expand import expand_rows
 from protocols.memory import MAX_KEPT_ROWS
 from protocols.merkle import DIGEST_BYTES
 
@@ -100,7 +101,7 @@ def measure_row_seconds(
     rows = min(FULL_TILE_ROWS, _choose_tile_rows(FULL_TILE_ROWS, k, n, 1))
     width = min(k, BLOCK)
     scratch = Scratch.allocate(rows, n)
-    a, out = np.ones((rows, width), np.int8), np.empty((rows, n), np.int32)
+    a, out = expand_rows(bytes(32), width, 0, rows), np.empty((rows, n), np.int32)
     best = math.inf
     for _ in range(2):
         started = clock()
