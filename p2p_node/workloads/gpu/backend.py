@@ -13,6 +13,7 @@ from p2p_node.workloads.backend import (
 )
 from p2p_node.workloads.gpu.ahead import Timing
 from p2p_node.workloads.gpu.device import Device
+from p2p_node.workloads.gpu.profile import PartTimes, measure_parts
 from p2p_node.workloads.gpu.rounds import Rounds
 from p2p_node.workloads.gpu.runtime import Buffer, Runtime
 from p2p_node.workloads.gpu.warmup import (
@@ -23,8 +24,9 @@ from p2p_node.workloads.gpu.warmup import (
 )
 from p2p_node.workloads.gpu.work import GpuWork
 from p2p_node.workloads.gpu.work_memory import WorkMemory
-from protocols.compute import ALIGNMENT, ComputeJob, Shape, find_shape_fault
+from protocols.compute import ComputeJob, Shape, find_shape_fault
 from protocols.errors import LocalError
+from protocols.expand import SEED_BYTES
 
 COPY_BYTES = 1 << 30
 """Copied at a time to measure the device's bandwidth: far more than any cache holds."""
@@ -117,6 +119,14 @@ class GpuBackend:
             self._require_free()
             return measure_copy_rate(self._device, size, repeats)
 
+    def measure_parts(self, repeats: int) -> PartTimes:
+        """Where the time of a round of the prepared shape goes."""
+        with self._turn:
+            resident = self._require_free()
+            shape = Shape(self._tunings[resident.k, resident.n].m, resident.k, resident.n)
+            b, seed = resident.b.address, resident.b_seed
+            return measure_parts(self._device, b, seed, shape, repeats)
+
     def close(self) -> None:
         """Give back work, B, kernels and runtime; see `backend.ComputeBackend`."""
         with self._turn:
@@ -137,7 +147,7 @@ class GpuBackend:
             # Gone before the new one comes, so that both are not held at once.
             self._resident.b.free()
             self._resident = None
-        b = runtime.allocate(k * n + ALIGNMENT * 2)
+        b = runtime.allocate(k * n + SEED_BYTES)
         try:
             seed = b.address + k * n
             runtime.write(device.main, seed, b_seed)

@@ -29,16 +29,15 @@ class Passes:
 
         Whatever is queued when this raises has to be waited for.
         """
-        self.begin()
+        self._device.runtime.write(self._device.side, self._memory.prefix, self._prefix)
         progress = run_ahead(self._device, self.queue, timing, ahead=PASSES_AHEAD, most=MAX_PASSES)
         return self._device.read_digests(self._memory.locate_pass_root(0), progress.done)
 
-    def begin(self) -> None:
-        """Put in place what the seeds of passes are derived from."""
-        self._device.runtime.write(self._device.side, self._memory.prefix, self._prefix)
-
     def queue(self, number: int) -> Event:
-        """Queue one pass, of which the one before is done or queued; its tree stays in `levels`."""
+        """Queue a pass, the one before being done or queued; its tree is left in `levels`.
+
+        Again, too, once `run` is over: nothing else changes what seeds of passes derive from.
+        """
         device, memory, job = self._device, self._memory, self._job
         kernels, side = device.kernels, device.side
         kernels.derive_seed(

@@ -88,18 +88,19 @@ class GpuWork:
             shape, roots = self._job.shape, self._roots
             # Refuses indices that do not exist before anything is computed for them.
             compute_openings_size(shape, len(roots), indices)
-            rows = np.empty((len(indices), shape.n), np.int32)
+            rows: list[bytes] = []
             paths: list[bytes] = []
             for round_number, group in groupby(indices, key=lambda index: index.round):
                 opened = [index.row for index in group]
                 ring, slot = self._bring_back(memory, round_number)
-                for row in opened:
-                    data = self._device.read_side(ring.locate(slot, row), shape.row_bytes)
-                    rows[len(paths)] = np.frombuffer(data, "<i4")
-                    paths.append(b"")
-                paths[-len(opened) :] = self._gather_paths(memory, shape.m, opened)
+                paths += self._gather_paths(memory, shape.m, opened)
                 self._compare(memory.locate_round_root(round_number), roots[round_number])
-            return encode_openings(Openings(rows, roots, tuple(paths)))
+                rows += [
+                    self._device.read_side(ring.locate(slot, row), shape.row_bytes)
+                    for row in opened
+                ]
+            matrix = np.frombuffer(b"".join(rows), "<i4").reshape(len(rows), shape.n)
+            return encode_openings(Openings(matrix, roots, tuple(paths)))
 
     def run_passes(
         self,
@@ -135,7 +136,6 @@ class GpuWork:
             if not indices:
                 return b""
             paths: list[bytes] = []
-            self._passes.begin()
             for number, group in groupby(indices, key=lambda index: index.number):
                 self._passes.queue(number)
                 paths += self._gather_paths(memory, rows, [index.row for index in group])

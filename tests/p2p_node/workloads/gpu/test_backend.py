@@ -1,5 +1,7 @@
 """The whole proof on a runtime: the bits of the protocol, accepted by its verifier."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,21 @@ def test_openings_are_the_same_every_time(backend: GpuBackend, cap: Cap) -> None
     assert work.open(rows) == before
     assert work.open_passes(passes) == opened
     assert work.open_passes([]) == b""
+    work.close()
+
+
+def test_ten_checkers_at_once(backend: GpuBackend, cap: Cap) -> None:
+    """Their threads wait for each other, and all get the same."""
+    cap(rounds=6, passes=3, kept_rows=3 * 7)
+    work = run_job(backend, make_job())
+    run_passes(work)
+    rows, passes = [Index(0, 3), Index(5, 6)], [PassIndex(0, 1), PassIndex(2, 20)]
+    expected = (work.open(rows), work.open_passes(passes))
+    with ThreadPoolExecutor(10) as pool:
+        asked = [
+            pool.submit(lambda: (work.open(rows), work.open_passes(passes))) for _ in range(10)
+        ]
+        assert {future.result(60) for future in asked} == {expected}
     work.close()
 
 

@@ -105,3 +105,15 @@ def test_rates_are_measured(host: HostRuntime) -> None:
     assert backend.measure_copy_rate(5, 1 << 20) == pytest.approx(1e10)
     backend.close()
     assert host.used == 0
+
+
+def test_parts_of_a_round_are_measured(host: HostRuntime) -> None:
+    backend = GpuBackend(host, host.clock)
+    shape = backend.prepare(bytes(32), 32, 48)
+    used = host.used
+    parts = backend.measure_parts(5)
+    assert parts.multiply == pytest.approx(1000 * shape.operations / 1e8)
+    assert parts.mix == pytest.approx(1000 * 32 * 32 * shape.m / 1e10)
+    assert min(parts.expand, parts.leaves, parts.tree) > 0
+    assert host.used == used
+    backend.close()
