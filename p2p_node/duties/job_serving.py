@@ -1,7 +1,8 @@
 """The provider's side of a job: judge it, run it on all devices, see it through.
 
 One job at a time: in lockstep no honest committee needs a second one, and a machine that took two
-at once would halve both rates.
+at once would halve both rates. Only where two slots meet there can be two for a moment, and then
+the second one waits for the devices.
 """
 
 import logging
@@ -21,12 +22,10 @@ from protocols.gossip import JOB_PROTOCOL
 from protocols.membership import EpochView
 from protocols.messages import Job, JobRefusal, Refusal, compute_message_digest
 from protocols.params import CLOCK_DISPARITY_MS, LANES
-from protocols.types import Epoch, Seat, Shard, TimeMs
+from protocols.types import Epoch, Seat, Shard
 
 logger = logging.getLogger(__name__)
 
-
-SeatKey = tuple[Epoch, Shard, Seat]
 
 PREPARE_PAUSE_SECONDS = 1.0
 """After B could not be made resident, before the next try. Longer each time when a device fails,
@@ -52,9 +51,7 @@ class JobServer:
         self._host = host
         self._provider = provider
         self._receipts_for = receipts_for
-        self._running: dict[SeatKey, TimeMs] = {}
-        """Jobs in progress, and when their slots end."""
-        self._answered: set[SeatKey] = set()
+        self._answered: set[tuple[Epoch, Shard, Seat]] = set()
 
     async def run(self) -> None:
         """Serve jobs, and make each epoch's B resident as soon as its seed is known."""
@@ -101,18 +98,13 @@ class JobServer:
             await self._refuse(stream, verified, refusal)
             return
         job = verified.message
-        seat = (job.epoch, job.shard, job.seat)
+        self._answered.add((job.epoch, job.shard, job.seat))
         end = self._node.watcher.timeline.slot_end(job.epoch, job.seat)
-        self._answered.add(seat)
-        self._running[seat] = end
-        try:
-            # A checker that dawdles does not take the time of the next one.
-            with trio.move_on_at(self._node.clock.deadline(end)) as scope:
-                await self._serve(stream, verified)
-            if scope.cancelled_caught:
-                raise RemoteError("job not done within its slot")
-        finally:
-            del self._running[seat]
+        # A checker that dawdles does not take the time of the next one.
+        with trio.move_on_at(self._node.clock.deadline(end)) as scope:
+            await self._serve(stream, verified)
+        if scope.cancelled_caught:
+            raise RemoteError("job not done within its slot")
 
     def _judge(self, verified: Verified[Job]) -> Refusal | None:
         """Say why this job is not taken, or None. Only the seat's holder, in its slot, once."""
@@ -137,10 +129,8 @@ class JobServer:
             return Refusal.BAD_SHAPE
         if (job.epoch, job.shard, job.seat) in self._answered:
             return Refusal.ALREADY_ANSWERED
-        # One whose slot is over is on its way out, and the devices are waited for.
-        if any(now < end for end in self._running.values()) or self._is_reserved():
-            return Refusal.BUSY
-        return None
+        # A job of the slot before may be on its way out: `_serve` waits a moment for the devices.
+        return Refusal.BUSY if self._is_reserved() else None
 
     def _is_reserved(self) -> bool:
         try:
