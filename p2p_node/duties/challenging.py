@@ -2,16 +2,21 @@
 
 A job has a stage for each proof: work of all devices, passes over their memory, chains on the
 cores. Openings of all of them are drawn when the last commitment has arrived.
+
+Lockstep is kept here. Streams are opened beforehand; then every provider of the shard is sent each
+request at the same fixed moment, whatever it answered before. If a stage began when the one before
+was answered, a host behind several identities could have them served one after another.
 """
 
 import logging
 import secrets
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import trio
 
-from p2p_node.duties.exchange import Answer, Exchange, RefusedJob
+from p2p_node.duties.exchange import Exchange, RefusedJob
 from p2p_node.duties.observations import NO_EVIDENCE, Observation, Transcript
 from p2p_node.net.errors import PeerUnreachableError, ProtocolRefusedError
 from p2p_node.node import Node
@@ -63,18 +68,28 @@ from protocols.params import LANES
 from protocols.rejection import ProofRejected
 from protocols.scoring import MILLI, Verdict, compute_score
 from protocols.transfers import open_receipts, sum_receipts
-from protocols.types import Digest, Seat, Shard
+from protocols.types import Digest, Seat, Shard, TimeMs
 from protocols.wire import Message
 
 logger = logging.getLogger(__name__)
+
+OPENING_SECONDS = 0.5
+"""Time to open a stream when the challenge's moment is nearer than that, or past: a checker that
+comes late to its slot."""
 
 REFUSED_MESSAGES = 2
 """In the transcript of a job that was not taken: the Job and its JobRefusal."""
 
 
+_NOW = TimeMs(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One checker's challenge of one shard: everything that its jobs have in common."""
+    """One checker's challenge of one shard: everything that its jobs have in common.
+
+    `start` is the moment in which every provider is sent its Job; one that is past means now.
+    """
 
     view: EpochView
     shard: Shard
@@ -82,6 +97,7 @@ class Challenge:
     checker: int
     secret: bytes = field(repr=False)
     check: RowCheck = field(repr=False)
+    start: TimeMs = _NOW
     verifiers: trio.CapacityLimiter = field(
         default_factory=lambda: trio.CapacityLimiter(count_cores()), repr=False, compare=False
     )
@@ -139,9 +155,14 @@ async def _run(
     slot_end = node.watcher.timeline.slot_end(challenge.view.epoch, challenge.seat)
     left = (slot_end - node.clock.now()) / MILLI
     try:
-        async with node.network.open_stream(
-            provider.node_key, JOB_PROTOCOL, max(left, 0.001)
-        ) as stream:
+        async with AsyncExitStack() as stack:
+            # Who delays this is served alone when the others are done: so it has until the start.
+            start = max(node.clock.deadline(challenge.start), trio.current_time() + OPENING_SECONDS)
+            opening = node.network.open_stream(provider.node_key, JOB_PROTOCOL, max(left, 0.001))
+            with trio.move_on_at(start) as scope:
+                stream = await stack.enter_async_context(opening)
+            if scope.cancelled_caught:
+                return Verdict.ABSENT, "stream not open in time", None
             exchange = Exchange(
                 stream,
                 job=job.id,
@@ -150,6 +171,7 @@ async def _run(
                 provider=provider.node_key,
                 transcript=transcript,
             )
+            await node.clock.sleep_until(challenge.start)
             measurement = await job.run(exchange)
     except ProofRejected as error:
         return Verdict.WRONG, error.reason, None
@@ -193,21 +215,22 @@ class _Job:
 
     async def run(self, exchange: Exchange) -> Measurement:
         """Go through all stages. Raises RefusedJob, ProofRejected, or another RemoteError."""
-        answer, work_us = await self._ask(
-            exchange, self._job, Commitment, "window_ms", "commitment_slack_ms"
-        )
+        preset = self._preset
+        started = trio.current_time()
+        work_s = (preset.window_ms + preset.commitment_slack_ms) / MILLI
+        pass_s = (preset.pass_window_ms + preset.pass_slack_ms) / MILLI
+        chain_s = (preset.chain_window_ms + preset.chain_slack_ms) / MILLI
+        answer, work_us = await exchange.ask(self._job, Commitment, within=work_s)
         self._require_job(answer.job)
-        works = decode_works(answer.devices, self._preset.k, self._preset.n)
-        request = PassRequest(self.id, self._pass_nonce, self._preset.pass_window_ms)
-        passed, pass_us = await self._ask(
-            exchange, request, Passes, "pass_window_ms", "pass_slack_ms"
-        )
+        works = decode_works(answer.devices, preset.k, preset.n)
+        await trio.sleep_until(started + work_s)
+        request = PassRequest(self.id, self._pass_nonce, preset.pass_window_ms)
+        passed, pass_us = await exchange.ask(request, Passes, within=pass_s)
         self._require_answer(passed.job, passed.request, request)
         passes = decode_passes(passed.devices, works)
-        chain_request = ChainRequest(self.id, self._chain_nonce, self._preset.chain_window_ms)
-        chained, chain_us = await self._ask(
-            exchange, chain_request, Chains, "chain_window_ms", "chain_slack_ms"
-        )
+        await trio.sleep_until(started + work_s + pass_s)
+        chain_request = ChainRequest(self.id, self._chain_nonce, preset.chain_window_ms)
+        chained, chain_us = await exchange.ask(chain_request, Chains, within=chain_s)
         self._require_answer(chained.job, chained.request, chain_request)
         # A host need not offer its cores.
         chains = decode_commitments(chained.chains) if chained.chains else ()
@@ -228,12 +251,6 @@ class _Job:
             down_bits_per_s=rates.down_bits_per_s,
             up_bits_per_s=rates.up_bits_per_s,
         )
-
-    async def _ask(
-        self, exchange: Exchange, request: Message, kind: type[Answer], *times: str
-    ) -> tuple[Answer, int]:
-        within = sum(getattr(self._preset, name) for name in times) / MILLI
-        return await exchange.ask(request, kind, within=within)
 
     async def _check_openings(
         self,

@@ -17,12 +17,16 @@ from protocols.gossip import CHALLENGES_TOPIC
 from protocols.membership import EpochView, Member
 from protocols.messages import ChallengeAnnouncement, compute_challenge_commitment
 from protocols.reports import Report
-from protocols.types import Seat, Shard
+from protocols.types import Seat, Shard, TimeMs
 
 logger = logging.getLogger(__name__)
 
-LATE_PART = 4
-"""A slot entered after its first quarter is not used: its jobs would run into the next one."""
+LEAD_MS = 2_000
+"""So long before its slot a checker opens its streams: a dial takes a quarter of a second, and 256
+of them some seconds of a busy machine."""
+
+LATE_MS = 500
+"""A checker that comes to its slot later than that leaves itself so long to open them."""
 
 
 async def prepare_row_check(node: Node, view: EpochView) -> RowCheck:
@@ -38,7 +42,8 @@ async def prepare_row_check(node: Node, view: EpochView) -> RowCheck:
 async def assess_shard(
     node: Node, view: EpochView, shard: Shard, seat: Seat, checker: int
 ) -> Report | None:
-    """Wait for the slot of `seat`, challenge every active provider at once, keep what was seen.
+    """Open streams before the slot of `seat`, challenge every active provider at its beginning,
+    keep what was seen.
 
     A slot that is over is not made up for: what a restarted checker had observed is in the store,
     and of what it had not it does not speak (None).
@@ -49,22 +54,15 @@ async def assess_shard(
         return build_report(view.epoch, shard, stored)
     timeline = node.watcher.timeline
     start, end = timeline.slot_start(view.epoch, seat), timeline.slot_end(view.epoch, seat)
-    if node.clock.now() > start + (end - start) // LATE_PART:
+    check = await prepare_row_check(node, view)
+    await node.clock.sleep_until(TimeMs(start - LEAD_MS))
+    start = max(start, TimeMs(node.clock.now() + LATE_MS))
+    if start + node.preset.job_ms > end:
+        # Its jobs would run into the next slot.
         logger.warning("epoch %d shard %d: slot of seat %d missed", view.epoch, shard, seat)
         return None
-    check = await prepare_row_check(node, view)
-    await node.clock.sleep_until(start)
     secret = await node.store.challenge_secret(view.epoch, shard, seat, secrets.token_bytes(32))
-    announcement = ChallengeAnnouncement(
-        epoch=view.epoch,
-        shard=shard,
-        seat=seat,
-        checker=checker,
-        commitment=compute_challenge_commitment(secret),
-    )
-    sealed = seal(node.identity.node_key, node.watcher.view.network, announcement)
-    await node.network.publish(CHALLENGES_TOPIC, sealed)
-    challenge = Challenge(view, shard, seat, checker, secret, check)
+    challenge = Challenge(view, shard, seat, checker, secret, check, start)
     observations: list[Observation] = []
 
     async def observe(provider: Member) -> None:
@@ -74,7 +72,22 @@ async def assess_shard(
         observations.append(replace(seen, parts=Transcript()))
 
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(_announce, node, challenge)
         for provider in view.shard_providers(shard):
             nursery.start_soon(observe, provider)
     await node.store.save_observations(view.epoch, shard, observations)
     return build_report(view.epoch, shard, observations)
+
+
+async def _announce(node: Node, challenge: Challenge) -> None:
+    """Commit to the challenge's secret before the network, when its jobs are sent."""
+    announcement = ChallengeAnnouncement(
+        epoch=challenge.view.epoch,
+        shard=challenge.shard,
+        seat=challenge.seat,
+        checker=challenge.checker,
+        commitment=compute_challenge_commitment(challenge.secret),
+    )
+    sealed = seal(node.identity.node_key, node.watcher.view.network, announcement)
+    await node.clock.sleep_until(challenge.start)
+    await node.network.publish(CHALLENGES_TOPIC, sealed)

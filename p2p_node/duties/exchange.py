@@ -1,7 +1,8 @@
 """The checker's end of a job's stream: requests, answers, and the time between them.
 
-One clock counts: this checker's, from a request's last byte handed to the transport to the arrival
-of the answer's last byte, nothing subtracted.
+One clock counts: this checker's, from the moment in which a request is handed to the transport to
+the arrival of the answer's last byte, nothing subtracted. It does not wait for the transport to
+take the request: a peer could stop that a byte before the end, having read enough to begin.
 """
 
 from typing import TypeVar
@@ -62,10 +63,9 @@ class Exchange:
         self._transcript.messages.append(sealed)
         asked = trio.current_time()
         await self._stream.send(sealed, within=within)
-        started = trio.current_time()
-        left = max(0.001, within - (started - asked))
+        left = max(0.001, within - (trio.current_time() - asked))
         answer = await self._stream.receive(cap, within=left)
-        return answer, max(1, round((trio.current_time() - started) * 1_000_000))
+        return answer, max(1, round((trio.current_time() - asked) * 1_000_000))
 
     def read(self, data: bytes, kind: type[Answer]) -> Answer:
         """Open what `fetch` returned, and keep it as evidence once its signature holds.

@@ -39,11 +39,11 @@ PRESET = replace(
     k=64,
     n=32,
     window_ms=50,
-    commitment_slack_ms=1000,
+    commitment_slack_ms=600,
     pass_window_ms=20,
-    pass_slack_ms=500,
+    pass_slack_ms=300,
     chain_window_ms=20,
-    chain_slack_ms=500,
+    chain_slack_ms=300,
     opening_ms=1000,
 )
 """Jobs of 90 ms; the deadlines are those of a busy machine."""
