@@ -38,6 +38,7 @@ from tests.p2p_node.workloads.attestation_samples import (
     SPECS,
     START,
     VBIOS,
+    assemble,
     block,
     change_one,
     fingerprint,
@@ -279,6 +280,21 @@ def test_chain_extended_below_the_leaf_is_refused() -> None:
 def test_key_of_another_kind_is_refused(other: Callable[[], ec.EllipticCurvePrivateKey]) -> None:
     chain = (replace(SPECS[0], key=other()).make(), *CHAIN[1:])
     assert refusal(with_chain(chain)) == "key of another kind"
+
+
+def test_key_on_an_unknown_curve_is_refused() -> None:
+    """The library reads a key late, and says what it thinks of it in an exception of its own."""
+    secp384r1, unknown = bytes.fromhex("06052b81040022"), bytes.fromhex("06052b81040063")
+    unsigned = x509.load_der_x509_certificate(CHAIN[0]).tbs_certificate_bytes
+    assert unsigned.count(secp384r1) == 1
+    leaf = assemble(unsigned.replace(secp384r1, unknown), key("chip"))
+    assert refusal(with_chain((leaf, *CHAIN[1:]))) == "bad certificate"
+    verify(with_chain((assemble(unsigned, key("chip")), *CHAIN[1:])))
+
+
+def test_extension_that_does_not_parse_is_refused() -> None:
+    chain = change_one(0, extra=(("2.5.29.19", False, b"\xff"),))
+    assert refusal(with_chain(chain)) == "bad certificate"
 
 
 def test_pem_is_split_and_bounded() -> None:

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import pynvml
 import pytest
 
-from p2p_node.workloads.attestation.certificates import NVIDIA_DEVICE_ROOT
+from p2p_node.workloads.attestation.certificates import (
+    MAX_CERTIFICATES,
+    MAX_CHAIN_BYTES,
+    NVIDIA_DEVICE_ROOT,
+)
 from p2p_node.workloads.attestation.errors import AttestationRejected
 from p2p_node.workloads.attestation.policy import (
     MAX_POLICY_BYTES,
@@ -13,7 +18,9 @@ from p2p_node.workloads.attestation.policy import (
     parse_policy,
     read_policy,
 )
+from p2p_node.workloads.attestation.report import MAX_REPORT_BYTES
 from p2p_node.workloads.attestation.verify import AttestedDevice, verify_attestation
+from protocols import device_messages
 from tests.p2p_node.workloads.attestation_samples import (
     CHAIN,
     DRIVER,
@@ -26,6 +33,7 @@ from tests.p2p_node.workloads.attestation_samples import (
     fingerprint,
 )
 
+SPEC = Path(__file__).parents[3] / "docs" / "spec" / "device.md"
 ROOTS = f'roots = ["{fingerprint(CHAIN[-1]).hex()}"]\n'
 
 
@@ -128,6 +136,21 @@ def test_file_that_cannot_be_meant_is_named(text: str, problem: str, tmp_path: P
     path.write_text(text)
     with pytest.raises(PolicyError, match="attestation.toml: " + problem):
         read_policy(path)
+
+
+def test_page_shows_a_file_that_can_be_meant() -> None:
+    """And the root that is pinned, and the limits of NVML."""
+    text = SPEC.read_text(encoding="utf-8")
+    policy = parse_policy(text.partition("```toml\n")[2].partition("```")[0])
+    assert policy.revoked_serials == {0x41431D480FE5E87274}
+    assert policy.references is not None
+    assert [len(value) for value in policy.references[0].measurements[2]] == [48]
+    assert NVIDIA_DEVICE_ROOT.hex() in text
+    assert device_messages.MAX_REPORT_BYTES == MAX_REPORT_BYTES
+    assert pynvml.NVML_CC_GPU_ATTESTATION_REPORT_SIZE == MAX_REPORT_BYTES
+    assert device_messages.MAX_CHAIN_BYTES == MAX_CHAIN_BYTES
+    assert pynvml.NVML_GPU_ATTESTATION_CERT_CHAIN_SIZE == MAX_CHAIN_BYTES
+    assert device_messages.MAX_CERTIFICATES == MAX_CERTIFICATES
 
 
 def test_file_is_read(tmp_path: Path) -> None:
