@@ -97,13 +97,13 @@ def choose_rows(k: int, n: int, row_seconds: float, threads: int, memory_bytes: 
 def measure_row_seconds(
     product: Product, k: int, n: int, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Seconds that one thread takes for a row of C: the better of two tries over one block."""
+    """Seconds that one thread takes for a row of C: the best of four tries over one block."""
     rows = min(FULL_TILE_ROWS, _choose_tile_rows(FULL_TILE_ROWS, k, n, 1))
     width = min(k, BLOCK)
     scratch = Scratch.allocate(rows, n)
     a, out = expand_rows(bytes(32), width, 0, rows), np.empty((rows, n), np.int32)
     best = math.inf
-    for _ in range(2):
+    for _ in range(4):
         started = clock()
         product.multiply(a, out, scratch, lambda: None)
         best = min(best, clock() - started)
