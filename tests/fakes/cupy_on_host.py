@@ -50,6 +50,7 @@ class CupyOnHost:
         self.capacity = capacity
         self.fault = 0
         self.cublas_fault = 0
+        self.has_nvrtc = True
         self.memory: dict[int, tuple[int, np.ndarray]] = {}
         self.handles: set[int] = set()
         self.streams: set[int] = set()
@@ -102,6 +103,7 @@ def build_modules(machine: CupyOnHost) -> dict[str, ModuleType]:
         "runtime": _build_runtime(machine),
         "driver": ModuleType("cupy.cuda.driver"),
         "cublas": _build_cublas(machine),
+        "nvrtc": _build_nvrtc(machine),
     }
     parts["driver"].CUDADriverError = CUDADriverError  # type: ignore[attr-defined]
     for name, module in parts.items():
@@ -283,6 +285,18 @@ def _build_cublas(machine: CupyOnHost) -> ModuleType:
         machine.multiplied_on.add(machine.stream)
 
     module.create, module.destroy, module.gemmEx = create, destroy, gemm_ex
+    return module
+
+
+def _build_nvrtc(machine: CupyOnHost) -> ModuleType:
+    module: Any = ModuleType("cupy.cuda.nvrtc")
+
+    def get_version() -> tuple[int, int]:
+        if not machine.has_nvrtc:
+            raise RuntimeError("no libnvrtc.so\nlooked everywhere")
+        return 13, 0
+
+    module.getVersion = get_version
     return module
 
 

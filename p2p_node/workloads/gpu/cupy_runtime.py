@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import cupy
 import numpy as np
-from cupy.cuda import cublas, driver
+from cupy.cuda import cublas, driver, nvrtc
 from cupy.cuda import runtime as cuda
 
 from p2p_node.workloads.backend import DeviceLostError, DeviceMemoryError
@@ -45,6 +45,12 @@ URGENT_PRIORITY = -100
 MAX_BLOCKS = (1 << 31) - 1
 
 _POLL_SECONDS = 0.000_1
+
+try:
+    nvrtc.getVersion()
+except RuntimeError as fault:
+    # cuBLAS is missed when it is imported, NVRTC only when it is used: to be found here as well.
+    raise ImportError(str(fault)) from fault
 
 _abandoned: list[object] = []
 """Streams of lost devices: destroying them would only raise where nobody can catch it."""

@@ -33,14 +33,14 @@ def list_gpus() -> GpuList:
     try:
         runtime = _import_runtime()
     except ImportError as error:
-        return GpuList((), f"CuPy is not usable: {error}")
+        return GpuList((), f"CuPy is not usable: {_get_first_line(error)}")
     try:
         gpus = tuple(
             GpuFacts(index, *runtime.describe_device(index))
             for index in range(runtime.count_devices())
         )
     except DeviceLostError as error:
-        return GpuList((), f"CUDA is not usable: {error}")
+        return GpuList((), f"CUDA is not usable: {_get_first_line(error)}")
     return GpuList(gpus, None if gpus else "CUDA shows no device")
 
 
@@ -60,3 +60,8 @@ def open_gpu(index: int) -> GpuBackend:
 
 def _import_runtime() -> ModuleType:
     return importlib.import_module(_CUPY_RUNTIME)
+
+
+def _get_first_line(error: Exception) -> str:
+    """CuPy goes on to list where it has looked."""
+    return str(error).partition("\n")[0]

@@ -9,7 +9,7 @@ import pytest
 from p2p_node.workloads.backend import DeviceLostError, DeviceMemoryError
 from p2p_node.workloads.gpu import devices, warmup
 from p2p_node.workloads.gpu.backend import GpuBackend
-from tests.fakes.cupy_on_host import ILLEGAL_ADDRESS, CupyOnHost, install
+from tests.fakes.cupy_on_host import ILLEGAL_ADDRESS, CupyOnHost, build_modules, install
 from tests.p2p_node.workloads.gpu.conftest import Cap, require_compiler
 from tests.p2p_node.workloads.gpu.proofs import make_job, run_job, verify_work
 
@@ -163,6 +163,15 @@ def test_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.gpus == ()
     assert found.fault
     assert found.fault.startswith("CuPy is not usable: ")
+
+
+def test_without_a_compiler(machine: CupyOnHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said when GPUs are looked for, not when the first job has come."""
+    machine.has_nvrtc = False
+    for name, module in build_modules(machine).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, devices._CUPY_RUNTIME, raising=False)
+    assert devices.list_gpus() == devices.GpuList((), "CuPy is not usable: no libnvrtc.so")
 
 
 def test_a_backend_that_cannot_start_leaves_nothing(
