@@ -4,14 +4,15 @@
 wrong is a finding, with the reason why it matters and what to do about it.
 """
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Final
 
-from p2p_node.workloads.backend import ComputeBackend
+from p2p_node.workloads.backend import ComputeBackend, DeviceMemoryError
 from p2p_node.workloads.gpu.devices import GpuList, list_gpus, open_gpu
 from p2p_node.workloads.host_facts import read_software_facts
 from p2p_node.workloads.numpy_backend import NumpyBackend
@@ -29,6 +30,8 @@ from protocols.freivalds import prepare_check
 from protocols.openings import draw_openings
 from protocols.rejection import ProofRejected
 from protocols.verify import verify_openings
+
+logger = logging.getLogger(__name__)
 
 GB: Final = 10**9
 
@@ -55,6 +58,14 @@ class Mark(StrEnum):
     WARN = "warn"
     FAIL = "fail"
     ABSENT = "not here"
+
+
+_LEVELS: Final = {
+    Mark.OK: logging.INFO,
+    Mark.ABSENT: logging.INFO,
+    Mark.WARN: logging.WARNING,
+    Mark.FAIL: logging.ERROR,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,21 @@ def _check_devices(machine: Machine) -> Iterator[Finding]:
         "numpy", Mark.OK, f"{software.numpy}, {software.blas or 'a BLAS that it does not name'}"
     )
     yield prove_on("job on cpu", machine.open_cpu)
+
+
+def log_findings(findings: Iterable[Finding]) -> bool:
+    """Log each finding as loud as it is bad; tell whether none of them is a failure."""
+    is_fit = True
+    for finding in findings:
+        is_fit = is_fit and finding.mark is not Mark.FAIL
+        parts = (finding.found, finding.reason, finding.fix)
+        logger.log(
+            _LEVELS[finding.mark],
+            "%s: %s",
+            finding.check,
+            "; ".join(part for part in parts if part),
+        )
+    return is_fit
 
 
 def check_driver(driver: DriverFacts, gpus: int) -> Finding:
@@ -306,6 +332,14 @@ def prove_on(name: str, open_backend: Callable[[], ComputeBackend]) -> Finding:
             f"a small job came out wrong: {error}",
             "checkers will find the same",
             "report it with the output of kaisar doctor --json; on a GPU, look for memory errors",
+        )
+    except DeviceMemoryError as error:
+        return Finding(
+            name,
+            Mark.WARN,
+            f"no room for a small job: {error}"[:300],
+            "somebody has the memory; a node that runs already may be that somebody",
+            "if none runs, end what has the memory (nvidia-smi, free)",
         )
     except (LocalError, ImportError, MemoryError) as error:
         return Finding(

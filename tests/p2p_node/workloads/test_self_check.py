@@ -1,5 +1,6 @@
 """The self-check of a machine: every finding, on machines made up for it."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from p2p_node.workloads.self_check import (
     check_devices,
     check_driver,
     check_gpu,
+    log_findings,
     prove_on,
 )
 from protocols.device_facts import GpuFacts, SoftwareFacts
@@ -205,6 +207,20 @@ def test_cupy(
     assert text in f"{finding.found} {finding.reason} {finding.fix}"
 
 
+def test_findings_are_logged_as_loud_as_they_are_bad(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "p2p_node.workloads.self_check")
+    good = [Finding("a", Mark.OK, "fine"), Finding("b", Mark.ABSENT, "none", "not needed")]
+    assert log_findings(good)
+    assert log_findings([*good, Finding("c", Mark.WARN, "hot", "slower", "cool it")])
+    assert not log_findings([Finding("d", Mark.FAIL, "broken"), *good])
+    assert {(record.levelname, record.getMessage()) for record in caplog.records} == {
+        ("INFO", "a: fine"),
+        ("INFO", "b: none; not needed"),
+        ("WARNING", "c: hot; slower; cool it"),
+        ("ERROR", "d: broken"),
+    }
+
+
 class BrokenProduct(ExactProduct):
     """Multiplies, and gets every result wrong."""
 
@@ -236,5 +252,6 @@ def test_device_is_closed_in_any_case() -> None:
     closed = []
     close = backend.close
     backend.close = lambda: (closed.append(True), close())[-1]  # type: ignore[method-assign, func-returns-value]
-    assert prove_on("job", lambda: backend).mark is Mark.FAIL
+    # A node that runs already may have all the memory, and nothing is wrong with that.
+    assert prove_on("job", lambda: backend).mark is Mark.WARN
     assert closed
