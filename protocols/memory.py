@@ -45,8 +45,8 @@ from protocols.params import MEMORY_OPENINGS
 from protocols.rejection import ProofRejected
 
 MAX_PASSES = 1024
-"""Most passes of one proof: 32 KiB of pass roots. A device with so little memory that it gets there
-stops early, which costs it nothing."""
+"""Most passes of one proof: 32 KiB of pass roots. A device that gets
+there in the window keeps some megabytes, and stops early."""
 
 MAX_KEPT_ROWS = (1 << 32) - 1
 """Kept rows have 32-bit numbers."""

@@ -208,9 +208,9 @@ MAINNET = Preset(
     transfer_bytes=24_576_000,
     # GPU clocks settle within three seconds (facts: popw.md (e)). The slack is for round trip and
     # last round; it is short, because a device may serve one identity within the window and a
-    # second one within the slack: together 1 + ln(5/4) = 1.22 times its rate at most.
-    window_ms=4000,
-    commitment_slack_ms=1000,
+    # second one within the slack: together 1 + ln(5.75/5) = 1.14 times its rate at most.
+    window_ms=5000,
+    commitment_slack_ms=750,
     # At least three times a bad round trip; a GPU reads itself whole some thirty times.
     pass_window_ms=1000,
     pass_slack_ms=500,
