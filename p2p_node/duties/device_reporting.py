@@ -7,13 +7,12 @@ signed this job's nonce, each with a key that the pinned root vouches for. Neith
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 import trio
 
+from p2p_node.duties.device_book import DeviceBook, DeviceRecord, Label
+from p2p_node.duties.observations import Transcript
 from p2p_node.net.api import RequestStream
 from p2p_node.node import Node
 from p2p_node.workloads.attestation.collect import Collected, collect_evidence
@@ -33,8 +32,11 @@ from protocols.device_messages import (
 )
 from protocols.envelopes import ENVELOPE_OVERHEAD, open_envelope, seal
 from protocols.errors import RemoteError
+from protocols.host_proof import decode_works
 from protocols.membership import Member
-from protocols.types import Digest, Epoch, NodeKey
+from protocols.messages import Commitment, Job, compute_message_digest
+from protocols.params import Preset
+from protocols.types import Digest, Epoch, NetworkId, NodeKey
 
 logger = logging.getLogger(__name__)
 
@@ -44,47 +46,17 @@ ASK_SECONDS: Final = 20.0
 MAX_JOBS: Final = 64
 """Jobs that a provider remembers for questions: those of several epochs."""
 
-MAX_RECORDS: Final = 1024
-"""Reports that a checker keeps, one per provider: its shards of one epoch."""
-
-MAX_DEVICES: Final = 16 * MAX_RECORDS
-
 _MAX_DETAIL: Final = 128
-
-
-class Label(StrEnum):
-    """What a report is worth."""
-
-    REPORTED = "reported"
-    ATTESTED = "attested"
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceRecord:
-    """A provider's report as a checker keeps it.
-
-    `devices` are the GPUs that proved who they are; with `REPORTED`, `reason` says why they are
-    not enough.
-    """
-
-    provider: int
-    node_key: NodeKey
-    epoch: Epoch
-    label: Label
-    reason: str
-    facts: DeviceFacts
-    devices: tuple[AttestedDevice, ...] = ()
 
 
 class DeviceReporter:
     """The provider's side: answers the checker of a job, once per job.
 
-    `data_dir` is only asked for its free space. Reports are made one at a time, in a thread.
+    Reports are made one at a time, in a thread.
     """
 
-    def __init__(self, node: Node, data_dir: Path, open_gpus: OpenGpus = open_nvml) -> None:
+    def __init__(self, node: Node, open_gpus: OpenGpus = open_nvml) -> None:
         self._node = node
-        self._data_dir = data_dir
         self._open_gpus = open_gpus
         self._limiter = trio.CapacityLimiter(1)
         self._jobs: OrderedDict[Digest, tuple[NodeKey, tuple[bytes, ...]]] = OrderedDict()
@@ -127,7 +99,7 @@ class DeviceReporter:
         await stream.send(seal(self._node.identity.node_key, network, report))
 
     def _read(self, nonce: bytes) -> tuple[DeviceFacts, Collected]:
-        facts = read_device_facts(self._data_dir, self._open_gpus)
+        facts = read_device_facts(self._node.data_dir, self._open_gpus)
         try:
             with self._open_gpus() as source:
                 return facts, collect_evidence(source, len(facts.gpus), nonce)
@@ -135,48 +107,24 @@ class DeviceReporter:
             return facts, Collected({}, str(error))
 
 
-class DeviceBook:
-    """The checker's side: the newest report of each provider, and which chip belongs to whom."""
+def find_work(
+    transcript: Transcript, network: NetworkId, preset: Preset
+) -> tuple[Digest, tuple[bytes, ...]] | None:
+    """Return a job's id and the work roots of its commitment, for `ask_for_device_report`.
 
-    def __init__(self, policy: Policy | None = None) -> None:
-        self.policy = policy or Policy()
-        self._records: OrderedDict[NodeKey, DeviceRecord] = OrderedDict()
-        self._owners: OrderedDict[bytes, tuple[NodeKey, Epoch]] = OrderedDict()
-
-    def add(self, record: DeviceRecord) -> DeviceRecord:
-        """Keep a record, and return it as it is kept.
-
-        Chips that another node showed in the same epoch attest nothing: one GPU stands behind two
-        identities. The first one keeps its label.
-        """
-        shared = [
-            device
-            for device in record.devices
-            if (owner := self._owners.get(device.device_id)) is not None
-            and owner[0] != record.node_key
-            and owner[1] == record.epoch
-        ]
-        if shared:
-            record = replace(record, label=Label.REPORTED, reason="device of another node")
-        for device in record.devices:
-            if device not in shared:
-                self._owners[device.device_id] = record.node_key, record.epoch
-                self._owners.move_to_end(device.device_id)
-        self._records[record.node_key] = record
-        self._records.move_to_end(record.node_key)
-        while len(self._records) > MAX_RECORDS:
-            self._records.popitem(last=False)
-        while len(self._owners) > MAX_DEVICES:
-            self._owners.popitem(last=False)
-        return record
-
-    def get(self, provider: NodeKey) -> DeviceRecord | None:
-        """The newest report of a provider that is still kept."""
-        return self._records.get(provider)
-
-    def records(self) -> tuple[DeviceRecord, ...]:
-        """All of them, the oldest first."""
-        return tuple(self._records.values())
+    None when the job did not get so far.
+    """
+    if len(transcript.messages) < 2:
+        return None
+    sent, answered = transcript.messages[:2]
+    try:
+        job = open_envelope(sent, Job, network)
+        commitment = open_envelope(answered, Commitment, network).message
+        works = decode_works(commitment.devices, preset.k, preset.n)
+    except RemoteError:
+        # A refusal, or an answer that was none: the job's verdict says so.
+        return None
+    return compute_message_digest(job.body), tuple(work.commitment.root for work in works)
 
 
 async def ask_for_device_report(

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 import trio
+from nacl.signing import SigningKey
 
-from p2p_node.duties import device_reporting
-from p2p_node.duties.device_reporting import (
-    DeviceBook,
-    DeviceRecord,
-    DeviceReporter,
-    Label,
-    ask_for_device_report,
-)
+from p2p_node.duties import device_book, device_reporting
+from p2p_node.duties.device_book import DeviceBook, DeviceRecord, Label
+from p2p_node.duties.device_reporting import DeviceReporter, ask_for_device_report, find_work
+from p2p_node.duties.observations import Transcript
 from p2p_node.net.api import RequestStream
 from p2p_node.workloads.attestation.policy import Policy
+from protocols.compute import Shape, WorkCommitment
 from protocols.device_facts import DeviceFacts, encode_facts
 from protocols.device_messages import (
     DEVICE_PROTOCOL,
@@ -27,10 +25,12 @@ from protocols.device_messages import (
     encode_attestation,
 )
 from protocols.envelopes import seal
+from protocols.host_proof import DeviceWork, encode_work
+from protocols.messages import Commitment, Job, JobRefusal, Refusal, compute_message_digest
 from protocols.types import Digest, Epoch, NodeKey
 from protocols.wire import Message
 from tests.fakes.nvml import GOOD_GPU, FakeGpus
-from tests.p2p_node.duties.world import EPOCH, GENESIS, NETWORK, World, open_world
+from tests.p2p_node.duties.world import EPOCH, GENESIS, NETWORK, PRESET, World, open_world
 from tests.p2p_node.workloads.attestation_samples import (
     SPECS,
     Spec,
@@ -80,7 +80,7 @@ async def open_pair(tmp_path: Path, gpus: FakeGpus | None = None) -> AsyncIterat
     """A world whose first provider answers for JOB, asked by the first checker."""
     async with open_world(tmp_path, 50) as world:
         if gpus is not None:
-            reporter = DeviceReporter(world.providers[0], tmp_path, gpus.open)
+            reporter = DeviceReporter(world.providers[0], gpus.open)
             reporter.serve()
             reporter.note_job(JOB, world.checkers[0].network.node_key, ROOTS)
         yield world
@@ -195,7 +195,7 @@ async def test_one_chip_shown_twice_is_not_two(tmp_path: Path) -> None:
 async def test_every_device_of_the_job_has_to_sign(tmp_path: Path) -> None:
     roots = (b"\x01" * 32, b"\x02" * 32)
     async with open_pair(tmp_path) as world:
-        reporter = DeviceReporter(world.providers[0], tmp_path, genuine().open)
+        reporter = DeviceReporter(world.providers[0], genuine().open)
         reporter.serve()
         reporter.note_job(JOB, world.checkers[0].network.node_key, roots)
         record = await ask(world, roots=roots)
@@ -220,6 +220,30 @@ async def test_operators_policy_counts(tmp_path: Path) -> None:
     assert (record.label, record.reason) == (Label.REPORTED, "certificate revoked")
 
 
+# Which job
+
+
+def make_transcript(*messages: Message) -> Transcript:
+    return Transcript([seal(SigningKey(bytes(32)), NETWORK, message) for message in messages])
+
+
+def test_work_is_found_in_a_transcript() -> None:
+    job = Job(1, 0, 0, 0, 0, Digest(bytes(32)), PRESET.k, PRESET.n, 50)  # type: ignore[arg-type]
+    job_id = compute_message_digest(job.encode())
+    works = [
+        DeviceWork(
+            device, Shape(16, PRESET.k, PRESET.n), 1, WorkCommitment(3, bytes([device]) * 32)
+        )
+        for device in (1, 5)
+    ]
+    commitment = Commitment(job_id, tuple(map(encode_work, works)), ())
+    transcript = make_transcript(job, commitment)
+    assert find_work(transcript, NETWORK, PRESET) == (job_id, (b"\1" * 32, b"\5" * 32))
+    refusal = JobRefusal(job_id, Refusal.BUSY, "busy")
+    for messages in ((), (job,), (job, refusal), (job, job), (job, Commitment(job_id, (), ()))):
+        assert find_work(make_transcript(*messages), NETWORK, PRESET) is None
+
+
 # Who may ask
 
 
@@ -235,7 +259,7 @@ async def test_only_the_jobs_checker_is_answered_and_once(tmp_path: Path) -> Non
 
 async def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
     async with open_pair(tmp_path) as world:
-        reporter = DeviceReporter(world.providers[0], tmp_path, genuine().open)
+        reporter = DeviceReporter(world.providers[0], genuine().open)
         reporter.serve()
         checker = world.checkers[0].network.node_key
         for number in range(device_reporting.MAX_JOBS + 1):
@@ -379,8 +403,8 @@ async def test_gpu_may_move_to_another_node(tmp_path: Path) -> None:
 
 async def test_book_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = await make_record(tmp_path)
-    monkeypatch.setattr(device_reporting, "MAX_RECORDS", 3)
-    monkeypatch.setattr(device_reporting, "MAX_DEVICES", 2)
+    monkeypatch.setattr(device_book, "MAX_RECORDS", 3)
+    monkeypatch.setattr(device_book, "MAX_DEVICES", 2)
     book = DeviceBook()
     assert book.policy == Policy()
     for number in range(10):
