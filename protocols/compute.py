@@ -64,8 +64,8 @@ MAX_B_BYTES = 1 << 30
 """Largest B: what a checker expands once per epoch (about 1.6 s on one core)."""
 
 MAX_ROUNDS = 16_384
-"""Most rounds of one job: 512 KiB of round roots. A provider that gets there stops early and is paid
-for less than it could do; with a larger m, which is its own choice, it does not get there."""
+"""Most rounds of one job: 512 KiB of round roots. A provider that gets there stops early and is
+paid for less than it could do; with a larger m, which is its own choice, it does not get there."""
 
 ALIGNMENT = 16
 """k and n are multiples of 16, as int8 tensor cores ask of every leading dimension."""

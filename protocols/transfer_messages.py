@@ -2,8 +2,6 @@
 this file in words; what travels between request and receipt is no envelope (`transfers`).
 """
 
-# ruff: noqa: RUF009 - the calls declare wire forms; dataclasses.field is all that they return.
-
 from dataclasses import dataclass
 from typing import ClassVar
 
