@@ -1,4 +1,4 @@
-"""What a checker keeps of its providers' device reports: in memory, bounded, no basis of a score."""
+"""What a checker keeps of its providers' device reports: in memory, bounded, unscored."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
