@@ -10,10 +10,13 @@ import pytest
 from bench import popw
 from bench.detection import measure_detection
 from p2p_node.workloads.exact_product import ExactProduct, Scratch
-from p2p_node.workloads.gpu.devices import GpuList
+from p2p_node.workloads.gpu import warmup
+from p2p_node.workloads.gpu.backend import GpuBackend
+from p2p_node.workloads.gpu.devices import GpuFacts, GpuList
 from p2p_node.workloads.numpy_backend import NumpyBackend
 from protocols.compute import Shape
 from protocols.rejection import ProofRejected
+from tests.fakes.gpu_runtime import HostRuntime, find_compiler
 
 _SETTINGS = {
     "--backend": "numpy",
@@ -92,6 +95,39 @@ def test_a_gpu_that_is_not_there_is_named(
     monkeypatch.setattr(popw, "list_gpus", lambda: GpuList((), "CuPy is not usable: not there"))
     assert popw.main(["--backend", "cupy"]) == 1
     assert "GPU 0: CuPy is not usable" in capsys.readouterr().err
+
+
+class SmallGpu(GpuBackend):
+    """A GPU whose copies fit a host."""
+
+    def measure_copy_rate(self, repeats: int, size: int = 1 << 20) -> float:
+        return super().measure_copy_rate(repeats, size)
+
+
+def test_the_same_command_measures_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the host's runtime: the kernels are real, the device is not."""
+    if find_compiler() is None:
+        pytest.skip("no C compiler to build the kernels for the host")
+    opened: list[int] = []
+
+    def open_gpu(index: int) -> GpuBackend:
+        opened.append(index)
+        return SmallGpu(HostRuntime())
+
+    found = GpuList((GpuFacts(0, "first", 0), GpuFacts(1, "second", 0)), None)
+    monkeypatch.setattr(popw, "list_gpus", lambda: found)
+    monkeypatch.setattr(popw, "open_gpu", open_gpu)
+    monkeypatch.setattr(popw, "GEMM_SECONDS", 0.01)
+    monkeypatch.setattr(warmup, "TRIAL_SECONDS", 0.001)
+    words = [word for word in SMALL if word not in ("--backend", "numpy")]
+    assert popw.main([*words, "--device", "1"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert opened == [1]
+    assert figures["backend"] == "cupy"
+    assert figures["memory"]["kept_bytes"] > 0
+    assert figures["memory"]["pass_rate_gbs"] > 0
 
 
 def test_passes_are_verified_as_well() -> None:

@@ -5,7 +5,13 @@ import trio
 import trio.testing
 
 from p2p_node.workloads import compute_worker
-from p2p_node.workloads.backend import DeviceBusyError, DeviceLostError, JobTimeoutError, Work
+from p2p_node.workloads.backend import (
+    DeviceBusyError,
+    DeviceLostError,
+    JobCancelledError,
+    JobTimeoutError,
+    Work,
+)
 from p2p_node.workloads.compute_worker import ComputeWorker
 from p2p_node.workloads.numpy_backend import NumpyBackend
 from protocols.compute import ComputeJob
@@ -154,6 +160,19 @@ async def test_work_on_a_device_that_hangs_is_closed_when_it_comes_back(
         backend.finish.set()
         await come_back(worker)
     assert [each.closed for each in backend.works] == [1, 0]
+
+
+def test_a_result_that_nobody_takes_is_discarded() -> None:
+    """Also one that came in the moment before the call was given up."""
+    discarded: list[int] = []
+    late = compute_worker._Call(lambda _: 1, discarded.append)
+    late.give_up()
+    with pytest.raises(JobCancelledError):
+        late.run()
+    early = compute_worker._Call(lambda _: 2, discarded.append)
+    early.run()
+    early.give_up()
+    assert discarded == [1, 2]
 
 
 async def test_calls_take_turns() -> None:

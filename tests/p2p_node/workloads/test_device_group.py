@@ -318,6 +318,26 @@ async def test_another_process_reserves_through_the_file(tmp_path: Path) -> None
     bench.close()
 
 
+async def test_a_bench_gets_the_devices_when_another_process_is_done(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It looks again and again, as a lock of the kernel's cannot be waited for from Trio."""
+    node, bench = Reservation(tmp_path / LOCK_FILE), Reservation(tmp_path / LOCK_FILE)
+    times: list[float] = []
+
+    async def reserve() -> None:
+        async with bench.reserve("kaisar bench", wait_s=60):
+            times.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery, node.use(wait_s=0):
+        started = trio.current_time()
+        nursery.start_soon(reserve)
+        await trio.sleep(10)
+    assert 10 <= times[0] - started < 11
+    node.close()
+    bench.close()
+
+
 async def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
     first = Reservation(tmp_path / LOCK_FILE)
     second = Reservation(tmp_path / LOCK_FILE)

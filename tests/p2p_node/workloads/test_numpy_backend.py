@@ -18,7 +18,7 @@ from p2p_node.workloads.backend import (
     NotPreparedError,
 )
 from p2p_node.workloads.blas import get_blas_threads, limit_blas_threads
-from p2p_node.workloads.exact_product import ExactProduct
+from p2p_node.workloads.exact_product import ExactProduct, Scratch
 from p2p_node.workloads.numpy_backend import NumpyBackend
 from protocols.compute import ComputeJob, Shape, WorkCommitment, derive_b_seed
 from protocols.errors import LocalError
@@ -237,6 +237,22 @@ def test_memory_that_the_system_refuses_is_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(DeviceMemoryError, match="no memory"):
         backend.prepare(bytes(32), 48, 32)
     backend.close()
+
+
+def test_a_job_without_room_for_a_tile_leaves_the_device_usable(
+    backend: NumpyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = to_job(make_job())
+    prepare(backend, job)
+
+    def refuse(*_: object) -> Scratch:
+        raise MemoryError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scratch, "allocate", refuse)
+        with pytest.raises(DeviceMemoryError, match="no memory"):
+            backend.run(job, window_s=1, limit_s=1, is_cancelled=never)
+    assert run_rounds(backend, job, 1).commitment.rounds == 1
 
 
 def test_tiles_of_long_rows_are_smaller(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
