@@ -64,7 +64,7 @@ class AppSettings:
     listen: tuple[str, ...]
     announce: tuple[str, ...] = ()
     network_key: bytes | None = field(default=None, repr=False)
-    host: HostSettings = HostSettings()
+    host: HostSettings = field(default_factory=HostSettings)
     exit_with: Callable[[], bool] | None = None
     """Asked once a second: whether to end, because whoever started this node is gone."""
 

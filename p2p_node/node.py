@@ -43,6 +43,6 @@ class Node:
     transactions: TransactionManager
     store: AsyncStore
     data_dir: Path
-    host: HostSettings = HostSettings()
+    host: HostSettings = field(default_factory=HostSettings)
     gossip: GossipMemory = field(default_factory=GossipMemory)
     reports: ReportBook = field(default_factory=ReportBook)
