@@ -64,26 +64,21 @@ class Kernels:
     def mix_rows(
         self,
         stream: Stream,
-        ring: "Ring",
-        first_slot: int,
-        first: int,
+        rows: int,
         count: int,
+        row_bytes: int,
         start: int,
         states: int,
         *,
         blocks: int = 0,
     ) -> None:
-        """End states of rows `first` … `first + count − 1`, counted from slot `first_slot` on."""
+        """End states of `count` rows that lie end to end at `rows`."""
         self._runtime.launch(
             stream,
             "mix_rows",
             count * MIX_LANES,
-            ring.address,
-            ring.row_bytes // 8,
-            ring.slot_rows,
-            ring.slots,
-            first_slot,
-            first,
+            rows,
+            row_bytes // 8,
             start,
             states,
             blocks=blocks,
@@ -136,21 +131,6 @@ class Kernels:
     def close(self) -> None:
         """Give back the constants. May be called twice."""
         self._constants.free()
-
-
-class Ring:
-    """Slots of rows: row q, counted from a first slot s on, is row q mod `slot_rows` of slot
-    (s + ⌊q / slot_rows⌋) mod `slots`."""
-
-    def __init__(self, address: int, slots: int, slot_rows: int, row_bytes: int) -> None:
-        self.address = address
-        self.slots = slots
-        self.slot_rows = slot_rows
-        self.row_bytes = row_bytes
-
-    def locate(self, slot: int, row: int = 0) -> int:
-        """Address of a row of a slot."""
-        return self.address + (slot * self.slot_rows + row) * self.row_bytes
 
 
 def compute_tree_bytes(leaves: int) -> int:

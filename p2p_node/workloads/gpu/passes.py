@@ -22,7 +22,6 @@ class Passes:
         self._memory = memory
         self._job = job
         self._prefix = PASS_TAG + job.work.root + job.nonce + struct.pack("<I", job.kept)
-        self._first_slot = (job.work.rounds - job.kept) % memory.plan.slots
 
     def run(self, timing: Timing) -> tuple[bytes, ...]:
         """Make passes until the window is over, see `backend.Work.run_passes`; their roots.
@@ -49,21 +48,14 @@ class Passes:
             memory.seed,
         )
         kernels.expand_rows(side, memory.seed, 1, STATE_BYTES, memory.start)
-        step = memory.plan.state_rows
-        for first in range(0, job.rows, step):
-            count = min(step, job.rows - first)
-            kernels.mix_rows(
-                side, memory.ring, self._first_slot, first, count, memory.start, memory.states
-            )
+        m, row_bytes = job.shape.m, job.shape.row_bytes
+        first_round = job.work.rounds - job.kept
+        for run in memory.ring.split(first_round, job.kept, memory.plan.state_slots):
+            first, count = run.first * m, run.slots * m
+            kernels.mix_rows(side, run.address, count, row_bytes, memory.start, memory.states)
+            leaves = memory.levels + first * DIGEST_BYTES
             kernels.hash_leaves(
-                side,
-                LEAF_TAG,
-                memory.states,
-                number,
-                first,
-                count,
-                job.shape.row_bytes,
-                memory.levels + first * DIGEST_BYTES,
+                side, LEAF_TAG, memory.states, number, first, count, row_bytes, leaves
             )
         kernels.build_tree(side, memory.levels, job.rows, memory.locate_pass_root(number))
         return device.runtime.record(side)

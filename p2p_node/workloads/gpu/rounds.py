@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from p2p_node.workloads.gpu.ahead import Timing, run_ahead
 from p2p_node.workloads.gpu.device import Device
-from p2p_node.workloads.gpu.kernels import Ring
 from p2p_node.workloads.gpu.runtime import Event
 from p2p_node.workloads.gpu.work_memory import WorkMemory
 from protocols.compute import A_TAG, CHAIN_LAG, MAX_ROUNDS, ROW_TAG, ComputeJob
@@ -66,25 +65,26 @@ class Rounds:
         progress = run_ahead(device, self._queue_round, timing, ahead=ROUNDS_AHEAD, most=MAX_ROUNDS)
         roots = device.read_digests(memory.locate_round_root(0), progress.done)
         # Rounds that were queued in vain have overwritten as many slots.
-        intact = memory.plan.slots - (progress.queued - progress.done)
+        intact = memory.ring.slots - (progress.queued - progress.done)
         return RoundsDone(roots, max(0, min(progress.done, intact)))
 
     def _queue_round(self, round_number: int) -> Event:
         device, memory, shape = self._device, self._memory, self._shape
         runtime = device.runtime
-        slot = round_number % memory.plan.slots
+        memory.ring.reserve(round_number)
+        rows = memory.ring.locate(round_number)
         runtime.wait_event(device.main, self._a_ready.popleft())
         runtime.multiply(
             device.main,
             memory.a[round_number % 2],
             self._b,
-            memory.ring.locate(slot),
+            rows,
             shape.m,
             shape.k,
             shape.n,
         )
         runtime.wait_event(device.side, runtime.record(device.main))
-        digest_round(device, memory, memory.ring, slot, round_number, self._side_blocks)
+        digest_round(device, memory, rows, round_number, self._side_blocks)
         digested = runtime.record(device.side)
         if round_number + CHAIN_LAG < MAX_ROUNDS:
             self._make_a(round_number + CHAIN_LAG)
@@ -112,12 +112,18 @@ class Rounds:
 
 
 def digest_round(
-    device: Device, memory: WorkMemory, ring: Ring, slot: int, round_number: int, blocks: int
+    device: Device, memory: WorkMemory, rows: int, round_number: int, blocks: int
 ) -> None:
-    """Queue leaves, tree and root of the round that lies in a slot into the side stream."""
+    """Queue leaves, tree and root of the round whose rows are at `rows` into the side stream."""
     kernels, shape = device.kernels, memory.plan.shape
     kernels.mix_rows(
-        device.side, ring, slot, 0, shape.m, kernels.zero_start, memory.states, blocks=blocks
+        device.side,
+        rows,
+        shape.m,
+        shape.row_bytes,
+        kernels.zero_start,
+        memory.states,
+        blocks=blocks,
     )
     kernels.hash_leaves(
         device.side,

@@ -1,6 +1,6 @@
 """How much of the device a job takes: pure arithmetic over sizes, nothing measured here.
 
-ring        slots · m rows of C, what the memory proof reads
+ring        slots · m rows of C, what the memory proof reads; taken segment by segment
 spare       one more slot, into which opened rounds are computed again
 a           two matrices A: one is multiplied while the next is made
 states      end states of the mix, for some slots at a time
@@ -24,6 +24,10 @@ MIN_SLOTS = 2
 
 STATE_ROWS = 1 << 17
 """Rows mixed at a time in a pass: 4 Mi threads, several times what a device runs at once."""
+
+SEGMENTS = 32
+"""Parts of the ring. One of 80 GB takes the driver some milliseconds, less than the rounds that
+are queued meanwhile."""
 
 OVERHEAD_SHIFT = 5
 """Of the memory for jobs, 1/32 at most goes into what is not ring."""
@@ -60,8 +64,13 @@ class Plan:
 
     @property
     def ring(self) -> int:
-        """All slots and the spare one."""
-        return (self.slots + 1) * self.slot
+        """All slots."""
+        return self.slots * self.slot
+
+    @property
+    def segment_slots(self) -> int:
+        """Slots (a number of them) whose memory is taken at a time."""
+        return max(MIN_SLOTS, -(-self.slots // SEGMENTS))
 
     @property
     def a(self) -> int:
@@ -69,14 +78,14 @@ class Plan:
         return self.shape.m * self.shape.k
 
     @property
-    def state_rows(self) -> int:
-        """Rows (a number of them) that are mixed at a time."""
-        return self.shape.m * max(1, min(self.slots, STATE_ROWS // self.shape.m))
+    def state_slots(self) -> int:
+        """Slots (a number of them) whose rows are mixed at a time."""
+        return max(1, min(self.slots, STATE_ROWS // self.shape.m))
 
     @property
     def states(self) -> int:
-        """End states of that many rows."""
-        return self.state_rows * STATE_BYTES
+        """End states of their rows."""
+        return self.state_slots * self.shape.m * STATE_BYTES
 
     @property
     def levels(self) -> int:
@@ -91,7 +100,7 @@ class Plan:
     @property
     def total(self) -> int:
         """All of it."""
-        return self.ring + 2 * self.a + self.states + self.levels + self.small
+        return self.ring + self.slot + 2 * self.a + self.states + self.levels + self.small
 
 
 def compute_budget(free: int, total: int) -> int:

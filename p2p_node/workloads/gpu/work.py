@@ -12,7 +12,7 @@ import numpy as np
 
 from p2p_node.workloads.gpu.ahead import Timing
 from p2p_node.workloads.gpu.device import Device
-from p2p_node.workloads.gpu.kernels import PATH_BYTES, Ring
+from p2p_node.workloads.gpu.kernels import PATH_BYTES
 from p2p_node.workloads.gpu.passes import Passes
 from p2p_node.workloads.gpu.rounds import RoundsDone, digest_round
 from p2p_node.workloads.gpu.work_memory import WorkMemory
@@ -92,11 +92,11 @@ class GpuWork:
             paths: list[bytes] = []
             for round_number, group in groupby(indices, key=lambda index: index.round):
                 opened = [index.row for index in group]
-                ring, slot = self._bring_back(memory, round_number)
+                place = self._bring_back(memory, round_number)
                 paths += self._gather_paths(memory, shape.m, opened)
                 self._compare(memory.locate_round_root(round_number), roots[round_number])
                 rows += [
-                    self._device.read_side(ring.locate(slot, row), shape.row_bytes)
+                    self._device.read_side(place + row * shape.row_bytes, shape.row_bytes)
                     for row in opened
                 ]
             matrix = np.frombuffer(b"".join(rows), "<i4").reshape(len(rows), shape.n)
@@ -150,20 +150,21 @@ class GpuWork:
                 self._device.drain_quietly()
                 memory.free()
 
-    def _bring_back(self, memory: WorkMemory, round_number: int) -> tuple[Ring, int]:
+    def _bring_back(self, memory: WorkMemory, round_number: int) -> int:
         """Queue the round's tree into the side stream; where its rows are, or will be."""
         device, shape = self._device, self._job.shape
-        ring, slot = memory.ring, round_number % memory.plan.slots
-        if round_number < len(self._roots) - self._kept:
-            ring, slot = memory.spare, 0
+        if round_number >= len(self._roots) - self._kept:
+            rows = memory.ring.locate(round_number)
+        else:
+            rows = memory.spare
             seed = self._job.derive_a_seed(round_number, self._roots)
             device.runtime.write(device.side, memory.seed, seed)
             device.kernels.expand_rows(device.side, memory.seed, shape.m, shape.k, memory.a[0])
             device.runtime.multiply(
-                device.side, memory.a[0], self._b, ring.address, shape.m, shape.k, shape.n
+                device.side, memory.a[0], self._b, rows, shape.m, shape.k, shape.n
             )
-        digest_round(device, memory, ring, slot, round_number, 0)
-        return ring, slot
+        digest_round(device, memory, rows, round_number, 0)
+        return rows
 
     def _gather_paths(self, memory: WorkMemory, leaves: int, rows: Sequence[int]) -> list[bytes]:
         device = self._device

@@ -1,25 +1,22 @@
-"""The memory of one job on the device: all of it taken at once, all of it given back at once."""
+"""The memory of one job on the device, all of it given back at once."""
 
-from p2p_node.workloads.backend import DeviceMemoryError
-from p2p_node.workloads.gpu.kernels import Ring
+from collections.abc import Sequence
+
+from p2p_node.workloads.gpu.ring import Ring
 from p2p_node.workloads.gpu.runtime import Buffer, Runtime
 from p2p_node.workloads.gpu.sizing import SMALL_PARTS, Plan, compute_budget, plan_memory
 from protocols.compute import MAX_ROUNDS, Shape
 from protocols.merkle import DIGEST_BYTES
 
-ATTEMPTS = 4
-"""How often less is tried when memory that was free a moment ago is not."""
-
 
 class WorkMemory:
     """Addresses of everything that a job needs beside B; see `sizing` for the parts."""
 
-    def __init__(self, plan: Plan, buffers: tuple[Buffer, ...]) -> None:
-        ring, a, states, levels, small = buffers
-        shape = plan.shape
+    def __init__(self, plan: Plan, ring: Ring, buffers: Sequence[Buffer]) -> None:
+        spare, a, states, levels, small = buffers
         self.plan = plan
-        self.ring = Ring(ring.address, plan.slots, shape.m, shape.row_bytes)
-        self.spare = Ring(self.ring.locate(plan.slots), 1, shape.m, shape.row_bytes)
+        self.ring = ring
+        self.spare = spare.address
         self.a = (a.address, a.address + plan.a)
         self.states = states.address
         self.levels = levels.address
@@ -32,28 +29,22 @@ class WorkMemory:
 
     @classmethod
     def allocate(cls, runtime: Runtime, shape: Shape, most_slots: int = MAX_ROUNDS) -> "WorkMemory":
-        """Take what is free, up to a ring of `most_slots`. DeviceMemoryError when it is too
-        little."""
-        budget = compute_budget(*runtime.get_memory())
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return cls._allocate(runtime, plan_memory(shape, budget, most_slots))
-            except DeviceMemoryError:
-                # Somebody else was quicker; see whether less will do.
-                budget = min(budget - budget // 8, compute_budget(*runtime.get_memory()))
-        return cls._allocate(runtime, plan_memory(shape, budget, most_slots))
+        """Take what a job needs from the start, for a ring of what is free, up to `most_slots`.
 
-    @classmethod
-    def _allocate(cls, runtime: Runtime, plan: Plan) -> "WorkMemory":
+        Raises DeviceMemoryError when it is too little.
+        """
+        plan = plan_memory(shape, compute_budget(*runtime.get_memory()), most_slots)
+        ring = Ring(runtime, plan)
         buffers: list[Buffer] = []
         try:
-            for size in (plan.ring, 2 * plan.a, plan.states, plan.levels, plan.small):
+            for size in (plan.slot, 2 * plan.a, plan.states, plan.levels, plan.small):
                 buffers.append(runtime.allocate(size))
+            ring.reserve(0)
         except BaseException:
             for buffer in buffers:
                 buffer.free()
             raise
-        return cls(plan, tuple(buffers))
+        return cls(plan, ring, buffers)
 
     @property
     def prefix(self) -> int:
@@ -99,5 +90,6 @@ class WorkMemory:
 
     def free(self) -> None:
         """Give everything back. Nothing may be queued still. May be called twice."""
+        self.ring.free()
         for buffer in self._buffers:
             buffer.free()

@@ -17,17 +17,13 @@ DEVICE u64 absorb_word(u64 state, u64 word) {
     return state ^ state >> 32;
 }
 
-/* End states of `count / 32` rows from row `first` on; an item is one lane of one row.
-
-   Rows lie in a ring of `slots` slots of `slot_rows` rows each: row q is row q mod slot_rows of
-   slot (first_slot + ⌊q / slot_rows⌋) mod slots. `start` are the 32 start states. */
-KERNEL mix_rows(u64 count, const u64 *RESTRICT ring, u64 row_words, u64 slot_rows, u64 slots,
-                u64 first_slot, u64 first, const u64 *RESTRICT start, u64 *RESTRICT states) {
+/* End states of `count / 32` rows; an item is one lane of one row, so that a warp reads a row's
+   words side by side. `start` are the 32 start states. */
+KERNEL mix_rows(u64 count, const u64 *RESTRICT rows, u64 row_words, const u64 *RESTRICT start,
+                u64 *RESTRICT states) {
     FOR_EACH(item, count) {
         u32 lane = item % LANES;
-        u64 row = first + item / LANES, turn = row / slot_rows;
-        u64 place = (first_slot + turn) % slots * slot_rows + (row - turn * slot_rows);
-        const u64 *words = ring + place * row_words;
+        const u64 *words = rows + item / LANES * row_words;
         u64 state = start[lane];
         u64 at = lane;
         for (; at + (IN_FLIGHT - 1) * LANES < row_words; at += IN_FLIGHT * LANES) {

@@ -174,31 +174,36 @@ def test_memory_that_somebody_else_uses(host: HostRuntime, cap: Cap) -> None:
 def test_memory_that_is_taken_in_between(
     host: HostRuntime, cap: Cap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was free when it was planned is not when it is allocated: less is tried."""
-    cap(rounds=20)
+    """What was free when it was planned is not when rounds come to use it: the ring ends there."""
+    cap(rounds=60, passes=2)
+    job = make_job(64, 32, 1024)
     backend = GpuBackend(host, host.clock)
-    backend.prepare(JOB.b_seed, JOB.shape.k, JOB.shape.n)
+    work = run_job(backend, job)
+    assert work.kept == 60
+    work.close()
     prepared = host.used
     allocate = host.allocate
 
     def allocate_less(size: int) -> HostBuffer:
-        if size > 25 << 20:
+        if host.used + size > limit:
             raise DeviceMemoryError("taken")
         return allocate(size)
 
     monkeypatch.setattr(host, "allocate", allocate_less)
-    job = make_job(64, 32, 1024)
-    work: GpuWork = run_job(backend, make_job(64, 32, 48))
-    work.close()
-    monkeypatch.setattr(host, "allocate", lambda size: allocate(20 << 30))
+    for limit in range(10 << 20, 24 << 20, 3 << 20):
+        try:
+            work = run_job(backend, job)
+        except DeviceMemoryError:
+            assert limit < 14 << 20
+        else:
+            assert 2 <= work.kept < 60
+            verify_work(work)
+            work.close()
+        assert host.used == prepared
+    limit = 0
     with pytest.raises(DeviceMemoryError):
-        backend.run(make_job(5, 32, 48), window_s=0, limit_s=9, is_cancelled=never)
+        run_job(backend, job)
     assert host.used == prepared
-    with pytest.raises(DeviceMemoryError):
-        backend.prepare(job.b_seed, 32, 1024)
-    monkeypatch.undo()
-    cap(rounds=2)
-    run_job(backend, JOB).close()
     backend.close()
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from p2p_node.workloads.backend import DeviceMemoryError
 from p2p_node.workloads.gpu.backend import GpuBackend
+from p2p_node.workloads.gpu.ring import Ring
 from p2p_node.workloads.gpu.sizing import (
     MIN_SLOTS,
     Plan,
@@ -117,3 +118,42 @@ def test_parts_of_a_round_are_measured(host: HostRuntime) -> None:
     assert min(parts.expand, parts.leaves, parts.tree) > 0
     assert host.used == used
     backend.close()
+
+
+@settings(deadline=None)
+@given(
+    most=st.integers(2, 200),
+    rounds=st.integers(1, 500),
+    pieces=st.integers(1, 40),
+    data=st.data(),
+)
+def test_a_ring_is_read_in_the_order_of_rounds(
+    most: int, rounds: int, pieces: int, data: st.DataObject
+) -> None:
+    """Around its end, over its segments, and when there was memory for a part of it only."""
+    shape = Shape(1, 16, 16)
+    plan = Plan(shape, most)
+    short = data.draw(st.integers(2, 300)) * plan.slot
+    runtime = HostRuntime(max(short, plan.segment_slots * plan.slot))
+    ring = Ring(runtime, plan)
+    for number in range(rounds):
+        ring.reserve(number)
+        ring.locate(number)
+    kept = min(rounds, ring.slots)
+    places: list[int] = []
+    for run in ring.split(rounds - kept, kept, pieces):
+        assert run.first == len(places)
+        assert 1 <= run.slots <= pieces
+        places += range(run.address, run.address + run.slots * plan.slot, plan.slot)
+    assert places == [ring.locate(rounds - kept + i) for i in range(kept)]
+    assert len(set(places)) == kept
+    ring.free()
+    ring.free()
+    assert runtime.used == 0
+
+
+def test_a_ring_needs_two_slots() -> None:
+    plan = Plan(Shape(1, 16, 16), 100)
+    runtime = HostRuntime(plan.slot)
+    with pytest.raises(DeviceMemoryError):
+        Ring(runtime, plan).reserve(0)
