@@ -18,6 +18,7 @@ from chain.rpc import Rpc
 from chain.signer import Signer
 from chain.transactions import TransactionManager
 from p2p_node.clock import Clock
+from p2p_node.duties.device_book import DeviceBook
 from p2p_node.net import open_network
 from p2p_node.net.settings import NetworkSettings
 from p2p_node.node import Identity, Node
@@ -30,6 +31,7 @@ from p2p_node.roles.provider import run_provider
 from p2p_node.run_file import RunFile
 from p2p_node.storage import AsyncStore, Store, StoreJournal
 from p2p_node.watcher import Watcher
+from p2p_node.workloads.attestation.policy import POLICY_FILE, read_policy
 from p2p_node.workloads.host_settings import HostSettings
 from protocols.epochs import Timeline
 from protocols.errors import LocalError
@@ -156,6 +158,7 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
             store=durable,
             data_dir=settings.data_dir,
             host=settings.host,
+            devices=DeviceBook(read_policy(settings.data_dir / POLICY_FILE)),
         )
         run_file = stack.enter_context(RunFile(settings.data_dir))
         run_file.write(

@@ -10,6 +10,7 @@ from chain.calls import Calls
 from chain.client import ChainClient
 from chain.transactions import TransactionManager
 from p2p_node.clock import Clock
+from p2p_node.duties.device_book import DeviceBook
 from p2p_node.duties.reporting import ReportBook
 from p2p_node.net.api import Network
 from p2p_node.storage import AsyncStore
@@ -46,3 +47,4 @@ class Node:
     host: HostSettings = field(default_factory=HostSettings)
     gossip: GossipMemory = field(default_factory=GossipMemory)
     reports: ReportBook = field(default_factory=ReportBook)
+    devices: DeviceBook = field(default_factory=DeviceBook)

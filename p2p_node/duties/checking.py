@@ -7,6 +7,7 @@ from dataclasses import replace
 import trio
 
 from p2p_node.duties.challenging import Challenge, challenge_provider
+from p2p_node.duties.device_reporting import ask_for_device_report, find_work
 from p2p_node.duties.observations import Observation, Transcript
 from p2p_node.duties.reporting import build_report
 from p2p_node.node import Node
@@ -17,6 +18,7 @@ from protocols.gossip import CHALLENGES_TOPIC
 from protocols.membership import EpochView, Member
 from protocols.messages import ChallengeAnnouncement, compute_challenge_commitment
 from protocols.reports import Report
+from protocols.scoring import Verdict
 from protocols.types import Seat, Shard, TimeMs
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,12 @@ async def assess_shard(
         # Not kept in memory until the slot is over: it may be 3 MB for each of 256 providers.
         await node.store.save_transcript(view.epoch, shard, seen.lane, seen.parts)
         observations.append(replace(seen, parts=Transcript()))
+        work = find_work(seen.parts, node.watcher.view.network, node.preset)
+        if work and seen.verdict is Verdict.OK:
+            job, roots = work
+            await ask_for_device_report(
+                node, node.devices, provider, epoch=view.epoch, job=job, roots=roots
+            )
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_announce, node, challenge)

@@ -71,6 +71,11 @@ class JobAnswer:
             for device, each in sorted(work.works.items())
         )
 
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """Work root of each device, as the Commitment lists them."""
+        return tuple(work.commitment.root for work in self._works)
+
     async def run(self, receipts: Sequence[bytes]) -> None:
         """Send the Commitment, then answer the checker's requests to the last.
 

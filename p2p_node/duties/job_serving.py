@@ -22,7 +22,7 @@ from protocols.gossip import JOB_PROTOCOL
 from protocols.membership import EpochView
 from protocols.messages import Job, JobRefusal, Refusal, compute_message_digest
 from protocols.params import CLOCK_DISPARITY_MS, LANES
-from protocols.types import Epoch, Seat, Shard
+from protocols.types import Digest, Epoch, NodeKey, Seat, Shard
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +34,14 @@ for it will hardly come back; devices that somebody else uses are waited for."""
 LONGEST_PAUSE_SECONDS = 60.0
 
 
+NoteJob = Callable[[Digest, NodeKey, Sequence[bytes]], None]
+
+
 class JobServer:
     """Answers jobs for one provider slot with one host.
 
-    `receipts_for` gives the sealed receipts of an epoch's transfers, at most MAX_SEATS.
+    `receipts_for` gives the sealed receipts of an epoch's transfers, at most MAX_SEATS; `note_job`
+    is told of each job that is committed to: its digest, its checker, and the work roots.
     """
 
     def __init__(
@@ -46,11 +50,13 @@ class JobServer:
         host: Host,
         provider: int,
         receipts_for: Callable[[Epoch], Sequence[bytes]] = lambda _: (),
+        note_job: NoteJob = lambda _job, _checker, _roots: None,
     ) -> None:
         self._node = node
         self._host = host
         self._provider = provider
         self._receipts_for = receipts_for
+        self._note_job = note_job
         self._answered: set[tuple[Epoch, Shard, Seat]] = set()
 
     async def run(self) -> None:
@@ -153,9 +159,9 @@ class JobServer:
                 # Half of the slack is left for the commitment's way back.
                 limit_s=(preset.window_ms + preset.commitment_slack_ms // 2) / 1000,
             ) as work:
-                answer = JobAnswer(
-                    node, self._host, stream, compute_message_digest(verified.body), work
-                )
+                job_id = compute_message_digest(verified.body)
+                answer = JobAnswer(node, self._host, stream, job_id, work)
+                self._note_job(job_id, stream.peer, answer.roots)
                 await self._see_through(answer, job)
         except (NoDeviceLeftError, OSError) as error:
             # Not one round in time, or no device that works: this host cannot take part now.

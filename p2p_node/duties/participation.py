@@ -12,6 +12,7 @@ from chain.records import SlotKind
 from p2p_node.duties.announcing import announce, follow_announcements
 from p2p_node.duties.challenges import follow_challenges
 from p2p_node.duties.claiming import claim_forever
+from p2p_node.duties.device_reporting import DeviceReporter
 from p2p_node.duties.job_answering import Host
 from p2p_node.duties.job_serving import JobServer
 from p2p_node.duties.publishing import serve_reports
@@ -36,7 +37,9 @@ async def participate_as_provider(node: Node, host: Host) -> None:
     slot = await node.chain.slot(SlotKind.PROVIDER, index)
     transfers = TransferServer(node, index)
     transfers.serve()
-    server = JobServer(node, host, index, transfers.receipts_for)
+    reporter = DeviceReporter(node)
+    reporter.serve()
+    server = JobServer(node, host, index, transfers.receipts_for, reporter.note_job)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announce, node, Role.PROVIDER)
         nursery.start_soon(claim_forever, node, Role.PROVIDER, index, slot.joined_epoch)
