@@ -1,8 +1,11 @@
 """Several devices as one: all at once, faults apart, held until closed, reserved for others."""
 
+import gc
 import threading
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -18,6 +21,7 @@ from p2p_node.workloads.backend import (
 )
 from p2p_node.workloads.device_group import DeviceGroup, NoDeviceLeftError
 from p2p_node.workloads.numpy_backend import NumpyBackend
+from p2p_node.workloads.numpy_work import NumpyWork
 from p2p_node.workloads.reservation import LOCK_FILE, Reservation
 from protocols.compute import ComputeJob, Shape
 from protocols.errors import LocalError
@@ -168,6 +172,60 @@ async def test_a_device_lost_during_passes_drops_out_of_them() -> None:
             assert set(work.dropped) == {0}
             opened = await work.open_passes({2: [PassIndex(0, 0)], 1: []})
             assert opened == {1: b"", 2: bytes(2)}
+
+
+class VanishingWork:
+    """Work on a device that has fallen off the bus since."""
+
+    def __init__(self, work: NumpyWork) -> None:
+        self.job, self.commitment, self.kept = work.job, work.commitment, work.kept
+        self.close = work.close
+
+    def open(self, *_: object) -> bytes:
+        raise DeviceLostError("fell off the bus")
+
+    def open_passes(self, *_: object) -> bytes:
+        raise DeviceLostError("fell off the bus")
+
+    def run_passes(self, *_: object, **__: object) -> PassCommitment:
+        raise DeviceLostError("fell off the bus")
+
+
+class VanishingBackend(NumpyBackend):
+    """A device that does its job and vanishes."""
+
+    def run(self, job: ComputeJob, **settings: Any) -> Any:
+        return VanishingWork(super().run(job, **settings))
+
+
+async def test_a_device_that_vanishes_costs_its_own_part_and_leaks_nothing() -> None:
+    group = DeviceGroup([NumpyBackend(rows=256), VanishingBackend(rows=256)])
+    job = {**JOB, "k": 64, "n": 1024, "window_s": 0.02}
+    check = prepare_check(SEED, Shape(256, 64, 1024), bytes(32))
+
+    async def do_job() -> None:
+        async with group.work(**job) as work:  # type: ignore[arg-type]
+            passes = await work.run_passes(NONCE, window_s=0, limit_s=PATIENCE)
+            assert (set(work.works), set(passes), set(work.dropped)) == ({0, 1}, {0}, {1})
+            with pytest.raises(DeviceLostError):
+                await work.open({0: [Index(0, 0)], 1: [Index(0, 0)]})
+            data = (await work.open({0: [Index(0, 3)]}))[0]
+            mine = work.works[0]
+            verify_openings(check, mine.job, mine.commitment, [Index(0, 3)], data)
+
+    with trio.fail_after(PATIENCE):
+        await do_job()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            await do_job()
+            gc.collect()
+            after, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        await group.close()
+    assert after - before < 200_000 < 2 << 20 < peak - before
 
 
 async def test_openings_with_a_gap_are_an_error() -> None:
