@@ -7,7 +7,7 @@ from dataclasses import replace
 import trio
 
 from p2p_node.duties.challenging import Challenge, challenge_provider
-from p2p_node.duties.device_reporting import ask_for_device_report, find_work
+from p2p_node.duties.device_reporting import ASK_SECONDS, ask_for_device_report, find_work
 from p2p_node.duties.observations import Observation, Transcript
 from p2p_node.duties.reporting import build_report
 from p2p_node.node import Node
@@ -18,7 +18,7 @@ from protocols.gossip import CHALLENGES_TOPIC
 from protocols.membership import EpochView, Member
 from protocols.messages import ChallengeAnnouncement, compute_challenge_commitment
 from protocols.reports import Report
-from protocols.scoring import Verdict
+from protocols.scoring import MILLI, Verdict
 from protocols.types import Seat, Shard, TimeMs
 
 logger = logging.getLogger(__name__)
@@ -75,8 +75,16 @@ async def assess_shard(
         work = find_work(seen.parts, node.watcher.view.network, node.preset)
         if work and seen.verdict is Verdict.OK:
             job, roots = work
+            left = (end - node.clock.now()) / MILLI
             await ask_for_device_report(
-                node, node.devices, provider, epoch=view.epoch, job=job, roots=roots
+                node,
+                node.devices,
+                provider,
+                epoch=view.epoch,
+                job=job,
+                roots=roots,
+                # The report on the shard waits for it: never beyond the slot.
+                within=min(ASK_SECONDS, max(0.001, left)),
             )
 
     async with trio.open_nursery() as nursery:
