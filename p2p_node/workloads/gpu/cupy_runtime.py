@@ -27,6 +27,7 @@ NAMES = (
     "hash_leaves",
     "hash_level",
     "mix_rows",
+    "multiply_few",
 )
 
 CUDA_OUT_OF_MEMORY = 2
@@ -38,6 +39,10 @@ CUBLAS_ALLOC_FAILED = 3
 
 CUDA_R_8I, CUDA_R_32I = 3, 10
 """cudaDataType; CuPy names only the first of them."""
+
+MIN_CUBLAS_ROWS = 32
+"""PyTorch refuses int8 products of 16 rows of A or fewer, because cuBLAS does not have them all.
+Fewer than these go to a kernel of our own; jobs on real devices have hundreds."""
 
 URGENT_PRIORITY = -100
 """Lower is more urgent; CUDA clamps it to the most urgent that there is."""
@@ -161,6 +166,9 @@ class CupyRuntime:
         cuBLAS counts columns first: C is n × m for it, Bᵀ is B as k × n, to be transposed, and A
         is k × m as it is. That is the one layout (TN) for which it has int8 tensor core kernels.
         """
+        if m < MIN_CUBLAS_ROWS:
+            self.launch(stream, "multiply_few", m * n, a, b_transposed, k, n, c)
+            return
         with self._calls(), stream:
             cublas.gemmEx(
                 self._handle,

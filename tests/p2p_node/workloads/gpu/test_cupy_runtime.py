@@ -62,6 +62,20 @@ def test_multiplications_have_a_stream_of_their_own(
     backend.close()
 
 
+def test_few_rows_do_without_cublas(machine: CupyOnHost, module: ModuleType, cap: Cap) -> None:
+    cap(rounds=3, passes=1)
+    backend = devices.open_gpu(0)
+    few, enough = make_job(m=31), make_job(m=32)
+    backend.prepare(few.b_seed, few.shape.k, few.shape.n)
+    machine.multiplied_on.clear()
+    for job, used in ((few, False), (enough, True)):
+        work = run_job(backend, job)
+        verify_work(work)
+        work.close()
+        assert bool(machine.multiplied_on) is used
+    backend.close()
+
+
 def test_want_of_memory_is_no_loss(module: ModuleType) -> None:
     runtime = module.CupyRuntime(0)
     with pytest.raises(DeviceMemoryError):
@@ -78,11 +92,11 @@ def test_faults_of_cublas(
 ) -> None:
     runtime = module.CupyRuntime(0)
     stream = runtime.create_stream(urgent=False)
-    buffer = runtime.allocate(4096)
+    buffer = runtime.allocate(8192)
     machine.cublas_fault = status
     place = buffer.address
     with pytest.raises(error):
-        runtime.multiply(stream, place, place + 256, place + 512, 1, 16, 16)
+        runtime.multiply(stream, place, place + 1024, place + 2048, 32, 16, 16)
     if error is DeviceLostError:
         with pytest.raises(DeviceLostError, match="status 13"):
             runtime.get_memory()

@@ -204,9 +204,23 @@ def test_products_are_exact(bench: Bench, sizes: tuple[int, int, int]) -> None:
     assert bench.get(c, 4 * m * n) == expected.astype("<i4").tobytes()
 
 
+@pytest.mark.parametrize("sizes", [(1, 16, 16), (7, 48, 32), (3, 131_056, 16)])
+def test_products_of_few_rows_are_exact(bench: Bench, sizes: tuple[int, int, int]) -> None:
+    m, k, n = sizes
+    random = np.random.default_rng(4)
+    a = random.integers(-128, 128, (m, k), dtype=np.int8)
+    b = random.integers(-128, 128, (n, k), dtype=np.int8)
+    a[-1], b[-1] = -128, -128
+    c = bench.take(4 * m * n)
+    places = bench.put(a.tobytes()), bench.put(b.tobytes())
+    bench.runtime.launch(bench.stream, "multiply_few", m * n, *places, k, n, c)
+    expected = a.astype(np.int64) @ b.T.astype(np.int64)
+    assert bench.get(c, 4 * m * n) == expected.astype("<i4").tobytes()
+
+
 def test_the_largest_sum_is_exact(bench: Bench) -> None:
     """k · 2^14 at the largest k that the protocol allows."""
-    m, k, n = 16, 131_056, 16
+    m, k, n = 32, 131_056, 16
     a, b = bench.put(b"\x80" * (m * k)), bench.put(b"\x80" * (k * n))
     c = bench.take(4 * m * n)
     bench.runtime.multiply(bench.stream, a, b, c, m, k, n)
