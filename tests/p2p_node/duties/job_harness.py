@@ -3,7 +3,7 @@
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import trio
@@ -24,6 +24,7 @@ from p2p_node.workloads.reservation import Reservation
 from protocols.chains import ChainCommitment, ChainJob, decode_commitments
 from protocols.compute import ComputeJob, Shape
 from protocols.envelopes import ENVELOPE_OVERHEAD, open_envelope, seal
+from protocols.errors import RemoteError
 from protocols.gossip import JOB_PROTOCOL
 from protocols.host_proof import DeviceWork, decode_passes, decode_works
 from protocols.memory import PassCommitment, PassIndex
@@ -217,6 +218,15 @@ class Offer:
     devices: DeviceGroup
     backends: Sequence[CountedBackend]
     cores: CountedCores
+    answering: list[trio.CancelScope] = field(default_factory=list)
+    """Around each answer to a job, to end it as the end of the node would."""
+
+    async def answer(self, stream: RequestStream) -> None:
+        with trio.CancelScope() as scope:
+            self.answering.append(scope)
+            await self.server._answer(stream)
+        if scope.cancelled_caught:
+            raise RemoteError("the node ends")
 
     @property
     def node(self) -> Node:
@@ -265,6 +275,7 @@ async def offering(
             tasks = trio.lowlevel.current_statistics().tasks_living
             nursery.start_soon(server.run)
             await trio.testing.wait_all_tasks_blocked()
+            offer.node.network._handlers[JOB_PROTOCOL] = offer.answer  # type: ignore[attr-defined]
             yield offer
             await offer.settle()
             nursery.cancel_scope.cancel()
