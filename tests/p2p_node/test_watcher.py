@@ -39,7 +39,7 @@ async def watching(source: FakeEpochSource) -> AsyncIterator[Watcher]:
 
 
 async def test_reads_the_epoch_of_the_newest_block(autojump_clock) -> None:
-    source = FakeEpochSource(GENESIS + 45)
+    source = FakeEpochSource(GENESIS + 2 * MINIMAL.epoch_seconds + 5)
     source.provider_slots = [make_slot(0, ALICE, Wallet(b"\xaa" * 20))]
     source.checker_slots = [make_slot(0, BOB, Wallet(b"\xbb" * 20), created=2)]
     async with watching(source) as watcher:
