@@ -304,6 +304,7 @@ async def test_holder_of_the_seat_ten_times_at_once(tmp_path: Path) -> None:
         assert sorted(kinds) == [Commitment.KIND] + [JobRefusal.KIND] * 9
         refusals = {refusal_in(a) for a, kind in zip(answers, kinds, strict=True) if kind == 8}
         assert refusals == {Refusal.ALREADY_ANSWERED}
+        assert len(offer.server._answered) == 1
         assert offer.backends[0].calls["run"] == 1
 
 
@@ -459,3 +460,26 @@ async def test_node_does_not_challenge_itself(tmp_path: Path) -> None:
         self = replace(world.view.providers[0], node_key=checker.network.node_key)
         seen = await challenge_provider(checker, challenge, self)
     assert (seen.verdict, seen.transcript) == (Verdict.ABSENT, NO_EVIDENCE)
+
+
+async def test_openings_wait_for_their_turn_as_they_came(tmp_path: Path) -> None:
+    """A whole shard sends them at once: there are as many threads for them as cores, and none of
+    a provider's time is spent waiting."""
+    async with open_world(tmp_path, IN_SLOT_0) as world, offering(world) as offer:
+        checker, challenge = await make_challenge(world)
+        turn = trio.CapacityLimiter(1)
+        seen: list[Verdict] = []
+
+        async def observe() -> None:
+            one = replace(challenge, verifiers=turn)
+            seen.append((await challenge_provider(checker, one, world.view.providers[0])).verdict)
+
+        # The nursery ends after the turn has been given back.
+        async with trio.open_nursery() as nursery, turn:
+            nursery.start_soon(observe)
+            with trio.fail_after(PATIENCE):
+                while not turn.statistics().tasks_waiting:
+                    await trio.sleep(0.005)
+            await offer.settle()
+            assert seen == []
+        assert seen == [Verdict.OK]
