@@ -40,6 +40,7 @@ from tests.p2p_node.duties.world import PRESET, World, open_world
 
 LOST = DeviceLostError("it is gone")
 FULL = DeviceMemoryError("it is full")
+NO_MEMORY = MemoryError("the host's")
 
 
 @pytest.fixture(autouse=True)
@@ -78,12 +79,15 @@ async def challenge_again(offer: Offer) -> None:
     [
         ("prepare", LOST, Verdict.BUSY, "provider: not ready"),
         ("prepare", FULL, Verdict.BUSY, "provider: not ready"),
+        ("prepare", NO_MEMORY, Verdict.BUSY, "provider: not ready"),
         ("run", LOST, Verdict.BUSY, "provider: not ready"),
         ("run", FULL, Verdict.BUSY, "provider: not ready"),
+        ("run", NO_MEMORY, Verdict.BUSY, "provider: not ready"),
         ("run_passes", LOST, Verdict.SLOW, "closed by the peer"),
         ("run_passes", FULL, Verdict.OK, None),
         ("open", LOST, Verdict.SLOW, "closed by the peer"),
         ("open", FULL, Verdict.SLOW, "closed by the peer"),
+        ("open", NO_MEMORY, Verdict.SLOW, "closed by the peer"),
         ("open_passes", LOST, Verdict.SLOW, "closed by the peer"),
         ("open_passes", FULL, Verdict.SLOW, "closed by the peer"),
     ],
