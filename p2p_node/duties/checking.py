@@ -63,7 +63,13 @@ async def assess_shard(
         # Its jobs would run into the next slot.
         logger.warning("epoch %d shard %d: slot of seat %d missed", view.epoch, shard, seat)
         return None
-    secret = await node.store.challenge_secret(view.epoch, shard, seat, secrets.token_bytes(32))
+    fresh = secrets.token_bytes(32)
+    secret = await node.store.challenge_secret(view.epoch, shard, seat, fresh)
+    if secret != fresh:
+        # Its jobs may have been sent before a restart. Who got one answers no second, and who would
+        # knows its nonces since then.
+        logger.warning("epoch %d shard %d: slot was begun before a restart", view.epoch, shard)
+        return None
     challenge = Challenge(view, shard, seat, checker, secret, check, start)
     observations: list[Observation] = []
 

@@ -20,9 +20,15 @@ async def open_host(node: Node, backends: Sequence[ComputeBackend]) -> AsyncIter
     """Offer `backends`, and as many cores as the node's settings say.
 
     Closes all of them at the end. The devices can be reserved by others through a lock in the
-    node's data directory.
+    node's data directory. Raises OSError when that cannot be opened.
     """
-    devices = DeviceGroup(backends, Reservation(node.data_dir / LOCK_FILE))
+    try:
+        reservation = Reservation(node.data_dir / LOCK_FILE)
+    except OSError:
+        for backend in backends:
+            backend.close()
+        raise
+    devices = DeviceGroup(backends, reservation)
     try:
         cores = None if node.host.cores == 0 else CoreChains(node.host.cores)
         try:

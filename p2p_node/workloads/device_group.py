@@ -241,6 +241,10 @@ async def _gather(
     async def call(device: int, function: Callable[[], Awaitable[T]]) -> None:
         try:
             results[device] = await function()
+        except MemoryError as error:
+            # The host's, which one device lacks and another may not need.
+            dropped[device] = DeviceMemoryError(f"no memory left on the host: {error}")
+            logger.warning("device %d drops out: %s", device, dropped[device])
         except DEVICE_FAULTS as error:
             logger.warning("device %d drops out: %s: %s", device, type(error).__name__, error)
             dropped[device] = error

@@ -7,6 +7,7 @@ kernel drops with its holder, however that ends.
 """
 
 import fcntl
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +17,8 @@ from typing import Final
 import trio
 
 from p2p_node.workloads.backend import DeviceBusyError
+
+logger = logging.getLogger(__name__)
 
 LOCK_FILE: Final = "devices.lock"
 """Name of the file in the data directory."""
@@ -121,11 +124,18 @@ class Reservation:
         try:
             if self._file >= 0:
                 text = f"{reason}, process {os.getpid()}\n".encode()[:_MAX_REASON_BYTES]
-                os.ftruncate(self._file, 0)
-                os.pwrite(self._file, text, 0)
+                self._write(text)
             yield
         finally:
             self._unlock_file()
+
+    def _write(self, text: bytes) -> None:
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text, 0)
+        except OSError as error:
+            # The lock holds without it; on a full disk others learn that, but not what it is for.
+            logger.warning("%s: not written: %s", LOCK_FILE, error)
 
     def _read_holder(self) -> str:
         text = os.pread(self._file, _MAX_REASON_BYTES, 0).decode("utf-8", "replace").strip()

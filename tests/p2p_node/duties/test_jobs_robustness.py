@@ -239,11 +239,10 @@ async def test_devices_that_another_process_has_are_busy_and_prepared_afterwards
         process.communicate()
 
 
-@pytest.mark.parametrize("call", ["flock", "ftruncate"])
 async def test_lock_file_that_fails_does_not_end_the_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a disk that is full, or on a file system without locks."""
+    """As on a file system without locks."""
     monkeypatch.setattr(job_serving, "PREPARE_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(job_serving, "LONGEST_PAUSE_SECONDS", 0.05)
     fails = False
@@ -251,13 +250,12 @@ async def test_lock_file_that_fails_does_not_end_the_node(
     def wrap(function: Callable[..., None]) -> Callable[..., None]:
         def perhaps(*arguments: int) -> None:
             if fails and arguments[1:] != (8,):
-                raise OSError(28, "No space left on device")
+                raise OSError(37, "No locks available")
             function(*arguments)
 
         return perhaps
 
-    module = reservation.fcntl if call == "flock" else reservation.os
-    monkeypatch.setattr(module, call, wrap(getattr(module, call)))
+    monkeypatch.setattr(reservation.fcntl, "flock", wrap(reservation.fcntl.flock))
     backend = CountedBackend()
     async with open_world(tmp_path, IN_SLOT_0) as world:
         held = Reservation(tmp_path / LOCK_FILE)
@@ -366,6 +364,15 @@ async def test_host_is_closed_whatever_ends_it(tmp_path: Path) -> None:
         held = Reservation(node.data_dir / LOCK_FILE)
         assert held.find_holder() is None
         held.close()
+    assert [each.closed for each in backends] == [1, 1]
+
+
+async def test_host_whose_lock_cannot_be_opened_closes_its_devices(tmp_path: Path) -> None:
+    backends = [CountedBackend(), CountedBackend()]
+    async with open_world(tmp_path, IN_SLOT_0) as world:
+        node = replace(world.providers[0], data_dir=tmp_path / "missing")
+        with pytest.raises(FileNotFoundError):
+            await open_host(node, backends).__aenter__()
     assert [each.closed for each in backends] == [1, 1]
 
 

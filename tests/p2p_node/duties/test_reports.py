@@ -124,6 +124,17 @@ async def test_restarted_checker_reports_what_it_had_observed(tmp_path: Path) ->
         assert report == build_report(EPOCH, SHARD, seen)
 
 
+async def test_checker_restarted_within_its_slot_asks_nobody_again(tmp_path: Path) -> None:
+    """Its nonces are known to whoever got a job before the restart."""
+    before_slot_0 = PRESET.draw_ms + PRESET.transfer_ms - 600
+    async with open_world(tmp_path, before_slot_0) as world:
+        checker, place = seat_of(world, 0)
+        await checker.store.challenge_secret(EPOCH, SHARD, place["seat"], b"\x07" * 32)
+        with trio.fail_after(5):
+            report = await assess_shard(checker, world.view, SHARD, place["seat"], place["checker"])
+        assert report is None
+
+
 async def test_checker_that_missed_its_slot_says_nothing(tmp_path: Path) -> None:
     async with open_world(tmp_path, IN_REVEAL) as world:
         checker, place = seat_of(world, 0)

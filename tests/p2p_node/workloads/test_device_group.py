@@ -1,9 +1,12 @@
 """Several devices as one: all at once, faults apart, held until closed, reserved for others."""
 
+import errno
 import gc
+import os
 import threading
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,30 @@ async def test_a_device_that_fails_drops_out_and_the_others_go_on(
         backends[1].failures.clear()
         assert await run_job(group) == {0, 1, 2}
     assert all(work.closed == 1 for backend in backends for work in backend.works)
+
+
+async def test_memory_that_the_host_lacks_is_one_devices_loss() -> None:
+    backends = [HeldBackend(held=False), HeldBackend(held=False)]
+    backends[1].failures["run"] = MemoryError("64 MiB")
+    group = make_group(*backends)
+    with trio.fail_after(PATIENCE):
+        async with group.work(**JOB) as work:  # type: ignore[arg-type]
+            assert set(work.works) == {0}
+            assert isinstance(work.dropped[1], DeviceMemoryError)
+
+
+async def test_a_full_disk_costs_the_reason_and_not_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_nothing(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    one, other = (Reservation(tmp_path / LOCK_FILE) for _ in range(2))
+    monkeypatch.setattr(os, "pwrite", write_nothing)
+    with closing(one), closing(other):
+        async with one.reserve("kaisar bench", 1):
+            assert other.find_holder() == "another process"
+        assert other.find_holder() is None
 
 
 async def test_a_device_lost_while_preparing_leaves_the_others_ready() -> None:
