@@ -216,4 +216,4 @@ def _refusal() -> JobRefusal:
 
 
 def _commitment() -> Commitment:
-    return Commitment(job=Digest(bytes(32)), rounds=1, root=Digest(bytes(32)))
+    return Commitment(job=Digest(bytes(32)), devices=(bytes(48),), receipts=())
