@@ -40,6 +40,10 @@ class CUBLASError(StatusError):
     pass
 
 
+class CompileException(Exception):
+    """What CuPy raises with NVRTC's messages."""
+
+
 class CupyOnHost:
     """The machine behind the module: two devices of `capacity` bytes each.
 
@@ -51,6 +55,7 @@ class CupyOnHost:
         self.fault = 0
         self.cublas_fault = 0
         self.has_nvrtc = True
+        self.compiles = True
         self.memory: dict[int, tuple[int, np.ndarray]] = {}
         self.handles: set[int] = set()
         self.streams: set[int] = set()
@@ -101,10 +106,12 @@ def build_modules(machine: CupyOnHost) -> dict[str, ModuleType]:
     cupy.__version__ = "14.2.0"  # type: ignore[attr-defined]
     parts = {
         "runtime": _build_runtime(machine),
+        "compiler": ModuleType("cupy.cuda.compiler"),
         "driver": ModuleType("cupy.cuda.driver"),
         "cublas": _build_cublas(machine),
         "nvrtc": _build_nvrtc(machine),
     }
+    parts["compiler"].CompileException = CompileException  # type: ignore[attr-defined]
     parts["driver"].CUDADriverError = CUDADriverError  # type: ignore[attr-defined]
     for name, module in parts.items():
         setattr(cuda, name, module)
@@ -382,6 +389,8 @@ def _build_raw_module(machine: CupyOnHost) -> type:
             assert "KERNEL mix_rows(" in code
 
         def get_function(self, name: str) -> RawKernel:
+            if not machine.compiles:
+                raise CompileException('proof.cu(1): error: identifier "u64" is undefined')
             return RawKernel(name)
 
     return RawModule

@@ -8,11 +8,11 @@ good, with a workspace on the device each.
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cupy
 import numpy as np
-from cupy.cuda import cublas, driver, nvrtc
+from cupy.cuda import compiler, cublas, driver, nvrtc
 from cupy.cuda import runtime as cuda
 
 from p2p_node.workloads.backend import DeviceLostError, DeviceMemoryError
@@ -101,8 +101,7 @@ class CupyRuntime:
         with self._calls():
             facts = cuda.getDeviceProperties(index)
             version = cuda.runtimeGetVersion()
-            module = cupy.RawModule(code=load_source())
-            self._functions = {name: module.get_function(name).kernel for name in NAMES}
+            self._functions = _compile_kernels()
             self._handle = cublas.create()
         self._name = f"cupy {cupy.__version__}, CUDA {version // 1000}.{version % 1000 // 10}"
         self._device_name: str = facts["name"].decode("utf-8", "replace")
@@ -281,6 +280,15 @@ class CupyRuntime:
                 raise DeviceMemoryError(str(error)) from error
             self._lost = str(error)
             raise DeviceLostError(self._lost) from error
+
+
+def _compile_kernels() -> dict[str, Any]:
+    """Compile for the current device, unless CuPy's cache on disk has that already."""
+    try:
+        module = cupy.RawModule(code=load_source())
+        return {name: module.get_function(name).kernel for name in NAMES}
+    except compiler.CompileException as error:
+        raise DeviceLostError(f"the kernels do not compile: {error}") from error
 
 
 def count_devices() -> int:

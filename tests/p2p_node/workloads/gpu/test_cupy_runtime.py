@@ -188,6 +188,13 @@ def test_without_a_compiler(machine: CupyOnHost, monkeypatch: pytest.MonkeyPatch
     assert devices.list_gpus() == devices.GpuList((), "CuPy is not usable: no libnvrtc.so")
 
 
+def test_kernels_that_do_not_compile(machine: CupyOnHost, module: ModuleType) -> None:
+    machine.compiles = False
+    with pytest.raises(DeviceLostError, match="the kernels do not compile"):
+        devices.open_gpu(0)
+    assert not machine.handles
+
+
 def test_a_backend_that_cannot_start_leaves_nothing(
     machine: CupyOnHost, module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
