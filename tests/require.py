@@ -20,6 +20,7 @@ PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "anvil": ("anvil",),
     "bubblewrap": ("bwrap",),
     "chromium": ("chromium", "chromium-browser"),
+    "compiler": ("gcc", "cc"),
     "postgresql": ("postgres",),
 }
 """The names that tests use, and what the programs are called."""

@@ -1,13 +1,13 @@
 """What an optimised program gains on the cpu proof: the one attack that needs a compiler."""
 
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 import bench.adversaries
+from tests import require
 
 SOURCE = Path(bench.adversaries.__file__).with_name("interleaved_chains.c")
 MASK = (1 << 32) - 1
@@ -50,12 +50,10 @@ START = [
 
 def test_one_core_shows_as_several(tmp_path: Path) -> None:
     """Residual truth of docs/attacks.md. Should a new segment put an end to it, this test goes."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
     flags = Path("/proc/cpuinfo")
     if platform.machine() != "x86_64" or not flags.exists() or " sha_ni" not in flags.read_text():
         pytest.skip("no SHA instructions on this machine")
-    if compiler is None:
-        pytest.skip("no C compiler")
+    compiler = require.program("compiler")
     program = tmp_path / "interleaved"
     subprocess.run(
         [compiler, "-O2", "-msha", "-msse4.1", "-o", str(program), str(SOURCE)], check=True

@@ -16,7 +16,8 @@ from p2p_node.workloads.gpu.devices import GpuFacts, GpuList
 from p2p_node.workloads.numpy_backend import NumpyBackend
 from protocols.compute import Shape
 from protocols.rejection import ProofRejected
-from tests.fakes.gpu_runtime import HostRuntime, find_compiler
+from tests import require
+from tests.fakes.gpu_runtime import HostRuntime
 
 _SETTINGS = {
     "--backend": "numpy",
@@ -108,8 +109,7 @@ def test_the_same_command_measures_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On the host's runtime: the kernels are real, the device is not."""
-    if find_compiler() is None:
-        pytest.skip("no C compiler to build the kernels for the host")
+    require.program("compiler")
     opened: list[int] = []
 
     def open_gpu(index: int) -> GpuBackend:

@@ -10,15 +10,15 @@ from p2p_node.workloads.gpu.backend import GpuBackend
 from p2p_node.workloads.gpu.runtime import Runtime
 from tests import require
 from tests.fakes import cupy_on_host
-from tests.fakes.gpu_runtime import HostRuntime, find_compiler
+from tests.fakes.gpu_runtime import HostRuntime
 from tests.p2p_node.workloads.gpu.proofs import make_backend
 
 Cap = Callable[..., None]
 
 
 def require_compiler() -> None:
-    if find_compiler() is None:
-        pytest.skip("no C compiler to build the kernels for the host")
+    """Kernels for the host's runtimes are built here."""
+    require.program("compiler")
 
 
 @pytest.fixture(params=["host", "cupy on host", "cupy"])

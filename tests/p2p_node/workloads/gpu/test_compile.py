@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from p2p_node.workloads.gpu.sources import KERNELS, load_source
-from tests.fakes.gpu_runtime import C_FLAGS, find_compiler
-from tests.p2p_node.workloads.gpu.conftest import require_compiler
+from tests import require
+from tests.fakes.gpu_runtime import C_FLAGS
 
 MAX_REGISTERS = {"mix_rows": 32, "expand_rows": 32, "hash_leaves": 64, "hash_level": 64}
 """65,536 registers of a multiprocessor: 32 each leave no limit to the threads that it holds."""
@@ -41,9 +41,7 @@ def test_nvcc_compiles_them(architecture: str, tmp_path: Path) -> None:
 
 
 def test_a_c_compiler_takes_the_files_as_they_are(tmp_path: Path) -> None:
-    require_compiler()
-    compiler = find_compiler()
-    assert compiler
+    compiler = require.program("compiler")
     strict = ["-Wconversion", "-Wno-sign-conversion", "-Wshadow", "-Werror"]
     run([compiler, *C_FLAGS, *strict, "-o", str(tmp_path / "a.so"), str(KERNELS / "proof.cu")])
 
