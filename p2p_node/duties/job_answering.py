@@ -20,7 +20,6 @@ from protocols.chains import (
 from protocols.envelopes import ENVELOPE_OVERHEAD, Verified, open_envelope, seal
 from protocols.errors import LocalError, MalformedError
 from protocols.host_proof import (
-    DeviceWork,
     encode_passes,
     encode_work,
     parse_request,
@@ -66,10 +65,7 @@ class JobAnswer:
         self._stream = stream
         self._id = job_id
         self._group = work
-        self._works = tuple(
-            DeviceWork(device, each.job.shape, each.kept, each.commitment)
-            for device, each in sorted(work.works.items())
-        )
+        self._works = work.list_works()
 
     @property
     def roots(self) -> tuple[bytes, ...]:
@@ -153,22 +149,16 @@ class JobAnswer:
         segments: tuple[SegmentIndex, ...] = ()
         if message.chains:
             segments = decode_segment_indices(message.chains, chains.commitments if chains else ())
-        devices = [work.device for work in self._works]
-        rows = await self._group.open(
-            {device: each for device, each in zip(devices, asked.rows, strict=True) if each}
-        )
         paths = b""
         if self._host.cores and chains and segments:
             paths = await self._host.cores.open(chains, segments)
-        pass_rows = await self._group.open_passes(
-            {device: each for device, each in zip(devices, asked.passes, strict=True) if each}
-        )
+        rows, pass_rows = await self._group.open_request(self._works, asked)
         await self._send(
             Openings(
                 job=self._id,
                 request=compute_message_digest(request.body),
-                rows=tuple(rows.get(device, b"") for device in devices),
-                passes=tuple(pass_rows.get(device, b"") for device in devices),
+                rows=rows,
+                passes=pass_rows,
                 chains=paths,
             )
         )

@@ -6,15 +6,14 @@ the second one waits for the devices.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import trio
 
 from p2p_node.duties.job_answering import Host, JobAnswer
 from p2p_node.net.api import RequestStream
 from p2p_node.node import Node
-from p2p_node.workloads.backend import DeviceBusyError, DeviceMemoryError
+from p2p_node.workloads.backend import DeviceBusyError
 from p2p_node.workloads.device_group import DEVICE_FAULTS, NoDeviceLeftError
 from protocols.compute import derive_b_seed
 from protocols.envelopes import ENVELOPE_OVERHEAD, Verified, open_envelope, seal
@@ -82,12 +81,11 @@ class JobServer:
             try:
                 # Who waits here looks like a job in progress, and hides from `_judge` that the
                 # devices are reserved: so it waits below.
-                with _translating():
-                    await self._host.devices.prepare(b_seed, preset.k, preset.n, wait_s=0)
+                await self._host.devices.prepare(b_seed, preset.k, preset.n, wait_s=0)
                 return
             except DeviceBusyError as error:
                 problem = str(error)
-            except (NoDeviceLeftError, DeviceMemoryError, OSError) as error:
+            except (NoDeviceLeftError, OSError) as error:
                 # OSError: of the file that reserves devices, on a disk that is full for example.
                 problem, pause = str(error), min(2 * pause, LONGEST_PAUSE_SECONDS)
             if problem != told:
@@ -151,22 +149,21 @@ class JobServer:
         node, job, preset = self._node, verified.message, self._node.preset
         seed = node.watcher.view.epochs[job.epoch].seed
         try:
-            with _translating():
-                async with self._host.devices.work(
-                    b_seed=derive_b_seed(seed, preset.k, preset.n),
-                    k=preset.k,
-                    n=preset.n,
-                    nonce=job.nonce,
-                    provider=node.network.node_key,
-                    window_s=preset.window_ms / 1000,
-                    # Half of the slack is left for the commitment's way back.
-                    limit_s=(preset.window_ms + preset.commitment_slack_ms // 2) / 1000,
-                ) as work:
-                    job_id = compute_message_digest(verified.body)
-                    answer = JobAnswer(node, self._host, stream, job_id, work)
-                    self._note_job(job_id, stream.peer, answer.roots)
-                    await self._see_through(answer, job)
-        except (NoDeviceLeftError, DeviceMemoryError, OSError) as error:
+            async with self._host.devices.work(
+                b_seed=derive_b_seed(seed, preset.k, preset.n),
+                k=preset.k,
+                n=preset.n,
+                nonce=job.nonce,
+                provider=node.network.node_key,
+                window_s=preset.window_ms / 1000,
+                # Half of the slack is left for the commitment's way back.
+                limit_s=(preset.window_ms + preset.commitment_slack_ms // 2) / 1000,
+            ) as work:
+                job_id = compute_message_digest(verified.body)
+                answer = JobAnswer(node, self._host, stream, job_id, work)
+                self._note_job(job_id, stream.peer, answer.roots)
+                await self._see_through(answer, job)
+        except (NoDeviceLeftError, OSError) as error:
             # Not one round in time, or no device that works: this host cannot take part now.
             logger.warning("job of checker %d: %s", job.checker, error)
             await self._refuse(stream, verified, Refusal.NOT_READY)
@@ -176,8 +173,7 @@ class JobServer:
 
     async def _see_through(self, answer: JobAnswer, job: Job) -> None:
         try:
-            with _translating():
-                await answer.run(self._receipts_for(job.epoch))
+            await answer.run(self._receipts_for(job.epoch))
         except DEVICE_FAULTS as error:
             # Committed already, and nothing left to open it with: the checker sees the stream end.
             logger.warning("job of checker %d given up: %s", job.checker, error)
@@ -192,14 +188,3 @@ class JobServer:
         )
         network = self._node.watcher.view.network
         await stream.send(seal(self._node.identity.node_key, network, message))
-
-
-@contextmanager
-def _translating() -> Iterator[None]:
-    """Take a host without memory for a device without: the node goes on, and tries again."""
-    try:
-        yield
-    except (MemoryError, ExceptionGroup) as error:
-        if isinstance(error, ExceptionGroup) and error.split(MemoryError)[1] is not None:
-            raise
-        raise DeviceMemoryError("the host has no memory left") from error

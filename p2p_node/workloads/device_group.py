@@ -32,7 +32,7 @@ from p2p_node.workloads.compute_worker import GIVE_UP_SECONDS, ComputeWorker
 from p2p_node.workloads.reservation import Reservation
 from protocols.compute import ComputeJob, Shape
 from protocols.errors import LocalError
-from protocols.host_proof import MAX_DEVICES
+from protocols.host_proof import MAX_DEVICES, DeviceWork, OpeningRequest
 from protocols.memory import PassCommitment, PassIndex
 from protocols.openings import Index
 
@@ -194,6 +194,32 @@ class GroupWork:
         )
         self.dropped.update(dropped)
         return done
+
+    def list_works(self) -> tuple[DeviceWork, ...]:
+        """What is to be committed to, in the order of the devices' numbers."""
+        return tuple(
+            DeviceWork(device, work.job.shape, work.kept, work.commitment)
+            for device, work in sorted(self.works.items())
+        )
+
+    async def open_request(
+        self, works: Sequence[DeviceWork], request: OpeningRequest
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """Open what a request asks of these works: rows, and kept rows of passes, of each device.
+
+        No bytes where nothing is asked for. Errors as in `open`.
+        """
+        devices = [work.device for work in works]
+        rows = await self.open(
+            {d: asked for d, asked in zip(devices, request.rows, strict=True) if asked}
+        )
+        passes = await self.open_passes(
+            {d: asked for d, asked in zip(devices, request.passes, strict=True) if asked}
+        )
+        return (
+            tuple(rows.get(device, b"") for device in devices),
+            tuple(passes.get(device, b"") for device in devices),
+        )
 
     async def open(self, indices: Mapping[int, Sequence[Index]]) -> Mapping[int, bytes]:
         """Open rows on all devices named, at once; all of them or none: raises the error of a

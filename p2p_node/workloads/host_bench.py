@@ -19,7 +19,7 @@ from p2p_node.workloads.device_group import DeviceGroup, GroupWork
 from protocols.chains import ChainJob, derive_iterations, draw_segments, verify_segments
 from protocols.compute import Shape, derive_b_seed
 from protocols.freivalds import prepare_check
-from protocols.host_proof import DeviceWork, HostJob, OpeningRequest, draw_request, verify_host
+from protocols.host_proof import DeviceWork, HostJob, draw_request, verify_host
 from protocols.measurement import Assessment, Measurement, assess
 from protocols.memory import PassCommitment
 from protocols.params import Preset
@@ -76,10 +76,7 @@ async def measure_host(
         limit_s=(preset.window_ms + preset.commitment_slack_ms // 2) / 1000,
     ) as work:
         work_us = _microseconds_since(started)
-        works = tuple(
-            DeviceWork(device, each.job.shape, each.kept, each.commitment)
-            for device, each in sorted(work.works.items())
-        )
+        works = work.list_works()
         report(f"reading what is kept, {_seconds(preset.pass_window_ms)}")
         started = time.perf_counter()
         passes = await _make_passes(work, works, pass_nonce, preset)
@@ -87,7 +84,7 @@ async def measure_host(
         chain_job, chain_work, chain_us = await _run_chains(cores, provider, preset, report)
         report("opening and verifying")
         request = draw_request(secrets.token_bytes(32), works, passes)
-        rows, paths = await _open(work, works, request)
+        rows, paths = await work.open_request(works, request)
     started = time.perf_counter()
     verify = partial(verify_host, check, job, works, passes, request, rows, paths)
     await trio.to_thread.run_sync(verify)
@@ -138,20 +135,6 @@ async def _run_chains(
         limit_s=(preset.chain_window_ms + preset.chain_slack_ms // 2) / 1000,
     )
     return job, work, _microseconds_since(started)
-
-
-async def _open(
-    work: GroupWork, works: tuple[DeviceWork, ...], request: OpeningRequest
-) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Rows and pass paths of each device, none where nothing was drawn."""
-    wanted_rows = {w.device: part for w, part in zip(works, request.rows, strict=True) if part}
-    wanted_passes = {w.device: part for w, part in zip(works, request.passes, strict=True) if part}
-    opened_rows = await work.open(wanted_rows)
-    opened_passes = await work.open_passes(wanted_passes)
-    return (
-        tuple(opened_rows.get(w.device, b"") for w in works),
-        tuple(opened_passes.get(w.device, b"") for w in works),
-    )
 
 
 def _verify_chains(job: ChainJob, work: ChainWork) -> None:

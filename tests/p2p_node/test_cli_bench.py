@@ -8,6 +8,7 @@ import trio
 
 from p2p_node.cli import main
 from p2p_node.workloads import host_bench
+from p2p_node.workloads.device_group import GroupWork
 from p2p_node.workloads.reservation import LOCK_FILE, Reservation
 from protocols.params import WEIGHTS
 
@@ -154,8 +155,8 @@ def test_a_proof_that_does_not_hold_is_a_failure(
         rows, paths = await open_honestly(*arguments)  # type: ignore[arg-type]
         return (bytes([rows[0][0] ^ 1]) + rows[0][1:],), paths
 
-    open_honestly = host_bench._open
-    monkeypatch.setattr(host_bench, "_open", spoil)
+    open_honestly = GroupWork.open_request
+    monkeypatch.setattr(GroupWork, "open_request", spoil)
     status, out, err = run(capsys, *SMALL, *data_dir)
     assert (status, out) == (1, "")
     assert "openings path" in err
