@@ -20,6 +20,7 @@ class Phase(Enum):
     DRAW = "draw"
     TRANSFER = "transfer"
     CHECK = "check"
+    COMMIT = "commit"
     REVEAL = "reveal"
     BUNDLE = "bundle"
 
@@ -103,9 +104,13 @@ class Timeline:
         """When the slot of `seat` is over."""
         return TimeMs(self.slot_start(epoch, seat) + self.preset.slot_ms)
 
-    def reveal_start(self, epoch: Epoch) -> TimeMs:
-        """When reports may be published."""
+    def commit_start(self, epoch: Epoch) -> TimeMs:
+        """When commitments to reports may be published."""
         return TimeMs(self.check_start(epoch) + self.preset.check_ms)
+
+    def reveal_start(self, epoch: Epoch) -> TimeMs:
+        """When reports may be published, and no more commitments."""
+        return TimeMs(self.commit_start(epoch) + self.preset.commit_ms)
 
     def bundle_start(self, epoch: Epoch) -> TimeMs:
         """When rank 0 may send the bundle."""
@@ -122,8 +127,10 @@ class Timeline:
             return Phase.DRAW
         if now < self.check_start(epoch):
             return Phase.TRANSFER
-        if now < self.reveal_start(epoch):
+        if now < self.commit_start(epoch):
             return Phase.CHECK
+        if now < self.reveal_start(epoch):
+            return Phase.COMMIT
         if now < self.bundle_start(epoch):
             return Phase.REVEAL
         return Phase.BUNDLE

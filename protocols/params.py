@@ -62,6 +62,20 @@ because peaq's blocks take about 7 s (facts: kaisar.md)."""
 CHECKER_SHARE_PERCENT = 20
 """Kaisar's checker pool is 20 % of the supply."""
 
+EMISSION_STEPS = (15, 13, 11, 0)
+"""Kaisar's emission per block by era of four years, as fifteenths of the first; then fees only
+(facts: kaisar.md, KAI)."""
+
+BAN_WRONG_IN_WEEK = 2
+BAN_WRONG_IN_MONTH = 5
+BAN_WRONG_IN_TOTAL = 10
+"""Kaisar's published rule for checkers: two wrong results in a week ban for a month, five in a
+month for six, more than ten in total for good (facts: kaisar.md, Checker)."""
+
+AUDIT_LANES = 1
+"""Transcripts that every member of a committee asks every other for. A copier has none, so one is
+enough to find it; whoever made up a share ε of its lanes passes ten audits with (1 − ε)^10."""
+
 WEIGHTS = {"bandwidth": 2, "cpu": 1, "gpu": 3, "disk": 1, "memory": 1}
 """Kaisar's Wa … We (facts: kaisar.md, Worker_Score)."""
 
@@ -82,7 +96,8 @@ JOB_TIMES = (
 class Preset:
     """One complete set of numbers for a deployment.
 
-    The phases of an epoch follow one another without gaps: draw, transfer, check, reveal, bundle;
+    The phases of an epoch follow one another without gaps: draw, transfer, check, commit, reveal,
+    bundle;
     the last one lasts to the end of the epoch, and bundles are taken for `grace_seconds` beyond
     it.
     """
@@ -93,6 +108,9 @@ class Preset:
     """Time for every node to see the epoch's first block and read seed and membership."""
     check_ms: int
     """Time for the lockstep slots, one per seat."""
+    commit_ms: int
+    """Time to publish commitments to reports and for gossip to carry them everywhere. Whoever reads
+    others' reports first comes too late to commit to a copy."""
     reveal_ms: int
     """Time to publish reports and for gossip to carry them everywhere."""
     grace_seconds: int
@@ -138,14 +156,32 @@ class Preset:
     ring_epochs: int
     """Epochs whose scores stay on the chain: the window for claims."""
     unstake_delay_seconds: int
+    """Wait between the exit and the return of a stake: longer than the ring and one epoch more, so
+    that a stake is there as long as anything that it answers for can be shown."""
     min_provider_stake: int
     min_checker_stake: int
     max_stake: int
     """Stake at which the stake factor reaches its maximum of 2."""
     provider_pool: int
-    """Emission to providers per epoch."""
+    """Emission to providers per epoch of the first era."""
     checker_pool: int
-    """Emission to checkers per epoch."""
+    """Emission to checkers per epoch of the first era."""
+    era_epochs: int
+    """Epochs of each step of the emission (`EMISSION_STEPS`)."""
+    carry_epochs: int
+    """An epoch in which nobody earned a pool leaves it to later ones, each of which takes this part
+    of what has been carried so far: so that no single epoch is worth an attack."""
+    ban_week_epochs: int
+    """Two wrong reports within so many epochs ban a checker for `ban_month_epochs`."""
+    ban_month_epochs: int
+    """Five wrong reports within so many epochs ban it for `ban_half_year_epochs`."""
+    ban_half_year_epochs: int
+    fraud_slash_bps: int
+    """Part of a provider's stake that a majority's fraud mark costs, in ten-thousandths."""
+    bounty_bps: int
+    """Part of what is slashed that goes to whoever brought the evidence."""
+    steward_delay_seconds: int
+    """Time lock: from the proposal of a parameter to the first moment in which it can count."""
 
     def __post_init__(self) -> None:
         fault = find_shape_fault(1, self.k, self.n)
@@ -160,7 +196,9 @@ class Preset:
     @property
     def bundle_ms(self) -> int:
         """What the other phases leave of the epoch for bundles."""
-        return self.epoch_ms - self.draw_ms - self.transfer_ms - self.check_ms - self.reveal_ms
+        return self.epoch_ms - sum(
+            (self.draw_ms, self.transfer_ms, self.check_ms, self.commit_ms, self.reveal_ms)
+        )
 
     @property
     def slot_ms(self) -> int:
@@ -192,6 +230,8 @@ MAINNET = Preset(
     epoch_seconds=3600,
     draw_ms=60_000,
     check_ms=2_400_000,
+    # Gossip crosses the network in seconds; a minute forgives a slow line.
+    commit_ms=60_000,
     reveal_ms=120_000,
     grace_seconds=600,
     # With 20 % bad checkers of 100, a majority of 11 seats is bad with probability 0.75–1.2 %.
@@ -222,12 +262,29 @@ MAINNET = Preset(
     tolerance_shift=2,
     rank_delay_ms=28_000,
     ring_epochs=168,
+    # Twice the ring's week.
     unstake_delay_seconds=14 * 86_400,
     min_provider_stake=100 * TOKEN,
     min_checker_stake=1000 * TOKEN,
     max_stake=10_000 * TOKEN,
     provider_pool=_provider_pool(3600),
     checker_pool=_checker_pool(3600),
+    # Four years of 365.25 days.
+    era_epochs=4 * 8766,
+    # A day.
+    carry_epochs=24,
+    ban_week_epochs=7 * 24,
+    ban_month_epochs=30 * 24,
+    ban_half_year_epochs=182 * 24,
+    # Kaisar names no figure ("partially or completely forfeited"). A third: three marks, each by a
+    # majority that shows the provider's own signatures, leave less than a third of the stake, and
+    # already the first leaves less than the minimum of whoever staked no more than that.
+    fraud_slash_bps=3333,
+    # Enough to pay for the transaction many times over, too little to make it pay to be caught by
+    # oneself.
+    bounty_bps=1000,
+    # A week to see what is coming, and to leave before it.
+    steward_delay_seconds=7 * 86_400,
 )
 
 TESTNET = replace(
@@ -239,24 +296,34 @@ TESTNET = replace(
     # Likewise some 500 Mbit/s, as epochs come six times as often.
     transfer_bytes=7_372_800,
     check_ms=396_000,
+    commit_ms=15_000,
     reveal_ms=25_000,
     grace_seconds=60,
     # agung is tried from ordinary computers: ten points for 10 Top/s keeps their scores visible.
     reference_rate=10_000_000_000_000,
-    unstake_delay_seconds=3600,
+    # The ring holds 28 hours.
+    unstake_delay_seconds=2 * 86_400,
     provider_pool=_provider_pool(600),
     checker_pool=_checker_pool(600),
+    # Four weeks, so that a step can be seen.
+    era_epochs=28 * 144,
+    carry_epochs=24,
+    ban_week_epochs=7 * 144,
+    ban_month_epochs=30 * 144,
+    ban_half_year_epochs=182 * 144,
+    steward_delay_seconds=3600,
 )
 
 MINIMAL = replace(
     MAINNET,
     name="minimal",
-    epoch_seconds=24,
+    epoch_seconds=25,
     draw_ms=2_000,
     transfer_ms=1_800,
     # Eight pieces: the phase costs two shared cores some tenths of a second.
     transfer_bytes=491_520,
     check_ms=13_200,
+    commit_ms=1_500,
     reveal_ms=2_000,
     grace_seconds=5,
     seats=4,
@@ -278,9 +345,17 @@ MINIMAL = replace(
     # Two and a half of the devchain's one-second blocks.
     rank_delay_ms=2_500,
     ring_epochs=64,
-    unstake_delay_seconds=60,
-    provider_pool=_provider_pool(24),
-    checker_pool=_checker_pool(24),
+    # The ring holds 1,600 seconds.
+    unstake_delay_seconds=1_800,
+    provider_pool=_provider_pool(25),
+    checker_pool=_checker_pool(25),
+    era_epochs=1_000,
+    carry_epochs=4,
+    # Two epochs a "day".
+    ban_week_epochs=7 * 2,
+    ban_month_epochs=30 * 2,
+    ban_half_year_epochs=182 * 2,
+    steward_delay_seconds=60,
 )
 
 PRESETS = {preset.name: preset for preset in (MAINNET, TESTNET, MINIMAL)}
