@@ -325,7 +325,7 @@ MINIMAL = replace(
     check_ms=13_200,
     commit_ms=1_500,
     reveal_ms=2_000,
-    grace_seconds=5,
+    grace_seconds=6,
     seats=4,
     # A CPU's share of a busy core still does tens of rounds in the window, and rows are short.
     k=2048,
