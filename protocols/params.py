@@ -46,9 +46,10 @@ ANNOUNCEMENT_INTERVAL_MS = 2_000
 TOKEN = 10**18
 """Smallest units in one KAI."""
 
-REFERENCE_RATE = 1_979_000_000_000_000
-"""Dense int8 operations per second of an H100 SXM by its data sheet: the card that Kaisar's own
-table gives 10 points."""
+REFERENCE_RATE = 1_200_000_000_000_000
+"""Int8 operations per second that an H100 SXM proves, the card to which Kaisar's own table gives 10
+points: 1.19 and 1.22e15 in two runs, 0.89 of what plain multiplications reach on it at its power
+limit (bench/results/popw-gpu.json). Its data sheet's 1.98e15 are beyond any program's reach."""
 
 REFERENCE_CHAIN_RATE = 25_000_000
 """Iterations of a chain, calls of SHA-256's compression function, per second that count as a core:
