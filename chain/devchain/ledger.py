@@ -16,17 +16,23 @@ from eth.consensus.noproof import NoProofConsensus
 from eth.constants import BLANK_ROOT_HASH, MAX_PREV_HEADER_DEPTH
 from eth.db.atomic import AtomicDB
 from eth.db.trie import make_trie_root_and_nodes
-from eth.exceptions import Revert, VMError
 from eth.vm.chain_context import ChainContext
 from eth.vm.forks.london import LondonVM
 from eth.vm.forks.london.blocks import LondonBlockHeader
 from eth.vm.forks.london.headers import calculate_expected_base_fee_per_gas
-from eth.vm.forks.london.transactions import LondonTransactionBuilder
-from eth.vm.message import Message
 from eth_typing import Address, Hash32
 from eth_utils.exceptions import ValidationError
 
+from chain.budget import Touched
+from chain.devchain.execution import (
+    NO_ADDRESS,
+    CallRequest,
+    CallResult,
+    created_address,
+    run_call,
+)
 from chain.devchain.pool import PooledTransaction
+from chain.devchain.tracing import build_tracing_state
 from chain.recursion import cap_recursion
 from chain.rlp_codec import decode_rlp, encode_rlp
 from protocols.errors import LocalError
@@ -34,7 +40,6 @@ from protocols.hashing import keccak256
 
 cap_recursion()
 
-NO_ADDRESS: Final = Address(b"")
 COINBASE: Final = Address(b"\x00" * 19 + b"\x01")
 """Where tips go: an account of nobody's that is no contract."""
 
@@ -96,31 +101,6 @@ class Block:
 def _decode_header(encoded: bytes) -> LondonBlockHeader:
     header: LondonBlockHeader = decode_rlp(encoded, LondonBlockHeader)
     return header
-
-
-@dataclass(frozen=True, slots=True)
-class CallRequest:
-    """What `eth_call` and `eth_estimateGas` execute; `to` None creates a contract."""
-
-    sender: bytes
-    to: bytes | None
-    value: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CallResult:
-    """How an execution ended.
-
-    `gas_used` includes the intrinsic gas and has refunds taken off; `gas_peak` has not.
-    `error` is None for success; `reverted` tells a revert from running out of gas and the like.
-    """
-
-    output: bytes
-    gas_used: int
-    gas_peak: int
-    error: str | None
-    reverted: bool
 
 
 class Ledger:
@@ -253,24 +233,19 @@ class Ledger:
     def execute(self, block: Block, request: CallRequest, gas: int) -> CallResult:
         """Run a call on the state after `block`, for free, and undo it."""
         state = self.state(block)
-        intrinsic = _intrinsic_gas(request)
-        if gas < intrinsic:
-            return CallResult(b"", gas, gas, "intrinsic gas too low", False)
         snapshot = state.snapshot()
         try:
-            computation = _apply(state, request, gas - intrinsic)
+            return run_call(state, request, gas)
         finally:
             state.revert(snapshot)
-        peak = gas - computation.get_gas_remaining()
-        refund = DevchainVM.calculate_net_gas_refund(peak, computation.get_gas_refund())
-        error = computation.error if computation.is_error else None
-        return CallResult(
-            output=computation.output,
-            gas_used=peak - refund,
-            gas_peak=peak,
-            error=None if error is None else str(error) or type(error).__name__,
-            reverted=isinstance(error, Revert),
+
+    def trace(self, block: Block, request: CallRequest, gas: int) -> tuple[CallResult, Touched]:
+        """Like `execute`, and tell what the call looked at."""
+        state = build_tracing_state(
+            self._db, block.header, self._context, _Ancestors(self._blocks, block.number)
         )
+        result = run_call(state, request, gas)
+        return result, state.notes()
 
     def estimate_gas(self, block: Block, request: CallRequest, cap: int) -> tuple[int, CallResult]:
         """Find a gas limit, at most `cap`, with which the call succeeds.
@@ -333,47 +308,6 @@ class _Ancestors(Iterable[Hash32]):
         return (Hash32(self._blocks[n].hash) for n in islice(newest_first, MAX_PREV_HEADER_DEPTH))
 
 
-def _apply(state: StateAPI, request: CallRequest, gas: int) -> ComputationAPI:
-    sender = Address(request.sender)
-    context = state.get_transaction_context_class()(gas_price=0, origin=sender)
-    state.mark_address_warm(sender)
-    if request.to is None:
-        created = _created_address(request.sender, state.get_nonce(sender))
-        state.increment_nonce(sender)
-        message = Message(
-            gas=gas,
-            to=NO_ADDRESS,
-            sender=sender,
-            value=request.value,
-            data=b"",
-            code=request.data,
-            create_address=Address(created),
-        )
-    else:
-        target = Address(request.to)
-        message = Message(
-            gas=gas,
-            to=target,
-            sender=sender,
-            value=request.value,
-            data=request.data,
-            code=state.get_code(target),
-        )
-    state.mark_address_warm(message.storage_address)
-    apply = (
-        state.computation_class.apply_create_message
-        if request.to is None
-        else state.computation_class.apply_message
-    )
-    try:
-        return apply(state, message, context)
-    except VMError as error:
-        # Only checks made before the first instruction raise, such as too small a balance.
-        computation = state.get_computation(message, context)
-        computation.error = error
-        return computation
-
-
 def _to_mined(
     pooled: PooledTransaction,
     header: BlockHeaderAPI,
@@ -390,7 +324,7 @@ def _to_mined(
         transaction.max_fee_per_gas - base_fee,
     )
     created = (
-        _created_address(pooled.sender, transaction.nonce)
+        created_address(pooled.sender, transaction.nonce)
         if transaction.to == NO_ADDRESS and not computation.is_error
         else None
     )
@@ -410,25 +344,6 @@ def _to_mined(
         ),
         first_log_index=first_log_index,
     )
-
-
-def _intrinsic_gas(request: CallRequest) -> int:
-    unsigned = LondonTransactionBuilder.new_unsigned_dynamic_fee_transaction(
-        chain_id=0,
-        nonce=0,
-        max_priority_fee_per_gas=0,
-        max_fee_per_gas=0,
-        gas=0,
-        to=NO_ADDRESS if request.to is None else Address(request.to),
-        value=request.value,
-        data=request.data,
-        access_list=(),
-    )
-    return unsigned.intrinsic_gas
-
-
-def _created_address(sender: bytes, nonce: int) -> bytes:
-    return keccak256(encode_rlp([sender, nonce]))[12:]
 
 
 def _base_fee(header: BlockHeaderAPI) -> int:

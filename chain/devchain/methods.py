@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from chain.abi import decode_revert_reason
+from chain.devchain.execution import CallResult
 from chain.devchain.formats import (
     Json,
     block_to_json,
@@ -14,7 +15,7 @@ from chain.devchain.formats import (
     pending_to_json,
     receipt_to_json,
 )
-from chain.devchain.ledger import Block, CallResult
+from chain.devchain.ledger import Block
 from chain.devchain.node import DEFAULT_TIP, Devchain, TooManyLogsError
 from chain.devchain.parameters import (
     INVALID_PARAMS,

@@ -11,8 +11,10 @@ from threading import RLock
 
 from eth_typing import Address
 
+from chain.budget import Touched
 from chain.devchain.config import FINALITY_DEPTH, DevchainConfig
-from chain.devchain.ledger import Block, CallRequest, CallResult, Ledger, LogEntry, MinedTransaction
+from chain.devchain.execution import CallRequest, CallResult
+from chain.devchain.ledger import Block, Ledger, LogEntry, MinedTransaction
 from chain.devchain.pool import Pool, PooledTransaction, PoolError, decode_transaction
 from protocols.errors import LocalError
 
@@ -175,6 +177,11 @@ class Devchain:
                 if len(self._calls) > CACHED_CALLS:
                     self._calls.popitem(last=False)
             return result
+
+    def trace(self, block: Block, request: CallRequest) -> tuple[CallResult, Touched]:
+        """Execute a call on the state after `block`, and tell what it looked at."""
+        with self._lock:
+            return self._ledger.trace(block, request, CALL_GAS)
 
     def estimate_gas(self, block: Block, request: CallRequest) -> tuple[int, CallResult]:
         """Find a sufficient gas limit; it means nothing if the result has an error."""

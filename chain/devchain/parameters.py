@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from chain.devchain.ledger import Block, CallRequest
+from chain.devchain.execution import CallRequest
+from chain.devchain.ledger import Block
 from chain.devchain.node import Devchain
 from chain.hexes import parse_hex_bytes, parse_hex_quantity
 

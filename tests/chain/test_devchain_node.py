@@ -3,7 +3,7 @@
 import pytest
 
 from chain.devchain.config import FINALITY_DEPTH, DevchainConfig
-from chain.devchain.ledger import CallRequest
+from chain.devchain.execution import CallRequest
 from chain.devchain.node import Devchain
 from chain.devchain.pool import MAX_PENDING_PER_SENDER, PoolError
 from chain.signer import KeySigner
