@@ -1,50 +1,23 @@
 """Deploys the contracts of one network and writes down what was deployed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping
 
-from chain.abi import get_interface
 from chain.answers import parse_head
-from chain.calls import Calls
+from chain.deploy_plan import DeploymentOptions, DeploymentPlan, Step, plan_deployment
 from chain.deployment import Contract, Deployment
 from chain.errors import MalformedAnswerError
 from chain.hexes import to_hex
-from chain.records import Call
+from chain.records import Receipt
 from chain.rpc import Rpc
 from chain.transactions import TransactionManager
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
-from protocols.params import TOKEN, Preset
 from protocols.types import Digest, Wallet
 
-OWN_TOKEN: Final = ("Kaisar", "KAI")
-"""Name and symbol of the token that a deployment brings with it."""
+__all__ = ["DeploymentOptions", "deploy", "execute_plan"]
 
-DEFAULT_SUPPLY: Final = 10**9 * TOKEN
-"""Tokens made by a deployment that brings its own token, all to the deployer."""
-
-STAKE_UNIT: Final = TOKEN
-"""Stakes weigh in whole tokens: 32 bits of them in the Registry's packed word."""
-
-REUSE_MARGIN_EPOCHS: Final = 1
-"""A slot is reused only when its last epoch has left the ring of scores, and one epoch more."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentOptions:
-    """What a deployer chooses besides the preset. Amounts in the token's smallest unit.
-
-    `token` is an existing ERC-20, or None to deploy one of `supply`. `genesis` is the start of
-    epoch 0 in Unix seconds, or None for the time of the newest block. `reward_fund` is paid into
-    the Rewards contract by the deployer.
-    """
-
-    preset: Preset
-    reward_fund: int
-    token: Wallet | None = None
-    supply: int = DEFAULT_SUPPLY
-    genesis: int | None = None
+Note = Callable[[int, Step, Receipt], None]
+"""Told about each step that is done: its place in the plan, from 0, and what became of it."""
 
 
 async def deploy(
@@ -55,76 +28,70 @@ async def deploy(
     *,
     deadline: float,
 ) -> Deployment:
-    """Deploy Token, Registry, Beacon, Consensus and Rewards, and fund the rewards.
+    """Deploy all contracts, and fund the rewards.
 
-    `manager` runs with the deployer's wallet; `deadline` is on Trio's clock and holds for all of
-    it. When the fund is paid in, it is finalised, and with it all before it. Raises the errors of
-    `TransactionManager.execute`.
+    `manager` runs with the deployer's wallet, which must send nothing else meanwhile; `deadline`
+    is on Trio's clock and holds for all of it. Raises what `execute_plan` raises.
     """
-    if options.token is None and options.supply < options.reward_fund:
-        raise LocalError(
-            f"reward fund: found {options.reward_fund}, expected at most {options.supply}"
-        )
     head = parse_head(await rpc.request("eth_getBlockByNumber", "latest", False))
     genesis = head.timestamp if options.genesis is None else options.genesis
-    preset = options.preset
-    addresses: dict[str, Wallet] = {}
+    nonce = await rpc.quantity("eth_getTransactionCount", to_hex(manager.wallet), "latest")
+    plan = plan_deployment(manager.wallet, nonce, genesis, options)
+    return await execute_plan(
+        rpc, manager, chain_id, plan, first_block=head.number + 1, deadline=deadline
+    )
 
-    async def create(name: str, *arguments: object) -> None:
-        call = Call(to=None, data=get_interface(name).encode_deployment(arguments))
-        # A block that is taken back changes nothing: the manager sends the same bytes again, and
-        # an address follows from wallet and nonce.
+
+async def execute_plan(
+    rpc: Rpc,
+    manager: TransactionManager,
+    chain_id: int,
+    plan: DeploymentPlan,
+    *,
+    first_block: int,
+    deadline: float,
+    done: int = 0,
+    note: Note | None = None,
+) -> Deployment:
+    """Send what is left of a plan after its first `done` steps, and look at the result.
+
+    When the last step is final, so is everything before it. `first_block` is the first block that
+    can hold an event of these contracts. Raises the errors of `TransactionManager.execute`, and
+    LocalError when the wallet sent something else in between, so that a contract is not where the
+    others expect it.
+    """
+    for place, step in enumerate(plan.steps):
+        if place < done:
+            continue
+        # A block that is taken back changes nothing: the manager sends the same bytes again.
+        is_last = place + 1 == len(plan.steps)
         receipt = await manager.execute(
-            call, label=f"deployment of {name}", deadline=deadline, confirmations=1
+            step.call,
+            label=step.label,
+            deadline=deadline,
+            confirmations="finalized" if is_last else 1,
         )
-        if receipt.contract is None:
-            raise MalformedAnswerError(f"the receipt of {name}'s creation names no contract")
-        addresses[name] = receipt.contract
-
-    if options.token is None:
-        await create("Token", *OWN_TOKEN, options.supply)
-    else:
-        addresses["Token"] = options.token
-    await create(
-        "Registry",
-        addresses["Token"],
-        preset.min_provider_stake,
-        preset.min_checker_stake,
-        STAKE_UNIT,
-        genesis,
-        preset.epoch_seconds,
-        preset.unstake_delay_seconds,
-        preset.ring_epochs + REUSE_MARGIN_EPOCHS,
-    )
-    await create("Beacon", addresses["Registry"])
-    await create(
-        "Consensus",
-        addresses["Registry"],
-        addresses["Beacon"],
-        preset.seats,
-        preset.grace_seconds,
-        preset.tolerance_shift,
-        preset.ring_epochs,
-    )
-    await create(
-        "Rewards",
-        addresses["Token"],
-        addresses["Registry"],
-        addresses["Consensus"],
-        addresses["Beacon"],
-        preset.provider_pool,
-        preset.checker_pool,
-    )
-    deployment = Deployment(
+        if step.creates is not None and receipt.contract != step.address:
+            raise _misplaced(step, receipt)
+        if note is not None:
+            note(place, step, receipt)
+    return Deployment(
         chain_id=chain_id,
-        genesis=genesis,
-        block=head.number + 1,
-        contracts=await _read_contracts(rpc, addresses),
-        preset=preset,
+        genesis=plan.genesis,
+        block=first_block,
+        contracts=await _read_contracts(rpc, plan.addresses),
+        preset=plan.options.preset,
     )
-    if options.reward_fund:
-        await _fund(manager, Calls(deployment), options.reward_fund, deadline)
-    return deployment
+
+
+def _misplaced(step: Step, receipt: Receipt) -> Exception:
+    if receipt.contract is None:
+        return MalformedAnswerError(f"the receipt of {step.creates}'s creation names no contract")
+    return LocalError(
+        f"{step.creates} is at {to_hex(receipt.contract)} instead of "
+        f"{to_hex(step.address or b'')}: the wallet has sent something else meanwhile, and the "
+        "contracts do not fit together"
+    )
 
 
 async def _read_contracts(rpc: Rpc, addresses: Mapping[str, Wallet]) -> dict[str, Contract]:
@@ -135,11 +102,3 @@ async def _read_contracts(rpc: Rpc, addresses: Mapping[str, Wallet]) -> dict[str
             raise LocalError(f"{name}: found no code at {to_hex(address)}")
         contracts[name] = Contract(address, Digest(keccak256(code)))
     return contracts
-
-
-async def _fund(manager: TransactionManager, calls: Calls, amount: int, deadline: float) -> None:
-    approve, fund = calls.fund(amount)
-    await manager.execute(
-        approve, label="approval of the reward fund", deadline=deadline, confirmations=1
-    )
-    await manager.execute(fund, label="payment into the reward fund", deadline=deadline)

@@ -53,6 +53,7 @@ from chain.rpc import Rpc
 from chain.signer import Signer
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
+from protocols.types import Wallet
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +119,11 @@ class TransactionManager:
         }
         self._seen: bytes | None = None
         self._wake = trio.Event()
+
+    @property
+    def wallet(self) -> Wallet:
+        """The account whose transactions these are."""
+        return self._signer.address
 
     async def execute(
         self,

@@ -10,9 +10,9 @@ from eth.vm.forks.london.transactions import LondonTransactionBuilder
 from eth.vm.message import Message
 from eth_typing import Address
 
+from chain.addresses import predict_address
 from chain.recursion import cap_recursion
-from chain.rlp_codec import encode_rlp
-from protocols.hashing import keccak256
+from protocols.types import Wallet
 
 cap_recursion()
 
@@ -67,7 +67,7 @@ def _apply(state: StateAPI, request: CallRequest, gas: int) -> ComputationAPI:
     context = state.get_transaction_context_class()(gas_price=0, origin=sender)
     state.mark_address_warm(sender)
     if request.to is None:
-        created = created_address(request.sender, state.get_nonce(sender))
+        created = predict_address(Wallet(request.sender), state.get_nonce(sender))
         state.increment_nonce(sender)
         message = Message(
             gas=gas,
@@ -117,8 +117,3 @@ def intrinsic_gas(request: CallRequest) -> int:
         access_list=(),
     )
     return unsigned.intrinsic_gas
-
-
-def created_address(sender: bytes, nonce: int) -> bytes:
-    """Return where the contract goes that `sender` creates with this nonce."""
-    return keccak256(encode_rlp([sender, nonce]))[12:]

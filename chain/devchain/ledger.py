@@ -23,12 +23,12 @@ from eth.vm.forks.london.headers import calculate_expected_base_fee_per_gas
 from eth_typing import Address, Hash32
 from eth_utils.exceptions import ValidationError
 
+from chain.addresses import predict_address
 from chain.budget import Touched
 from chain.devchain.execution import (
     NO_ADDRESS,
     CallRequest,
     CallResult,
-    created_address,
     run_call,
 )
 from chain.devchain.pool import PooledTransaction
@@ -37,6 +37,7 @@ from chain.recursion import cap_recursion
 from chain.rlp_codec import decode_rlp, encode_rlp
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
+from protocols.types import Wallet
 
 cap_recursion()
 
@@ -324,7 +325,7 @@ def _to_mined(
         transaction.max_fee_per_gas - base_fee,
     )
     created = (
-        created_address(pooled.sender, transaction.nonce)
+        predict_address(Wallet(pooled.sender), transaction.nonce)
         if transaction.to == NO_ADDRESS and not computation.is_error
         else None
     )
