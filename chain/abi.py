@@ -48,6 +48,17 @@ class Function:
         except (EncodingError, ValueError, TypeError) as error:
             raise LocalError(f"{self.name}: arguments do not fit {self.inputs}: {error}") from error
 
+    def decode_call(self, data: bytes) -> tuple[Any, ...]:
+        """Return the arguments in a call's data; MalformedAnswerError if it is no such call."""
+        if data[:4] != self.selector:
+            raise MalformedAnswerError(f"{self.name}: another function is called")
+        try:
+            return decode_values(self.inputs, data[4:])
+        except (DecodingError, ValueError, OverflowError) as error:
+            raise MalformedAnswerError(
+                f"{self.name}: {len(data) - 4} bytes are no {self.inputs}"
+            ) from error
+
     def decode(self, output: bytes) -> tuple[Any, ...]:
         """Return the values in `output`; MalformedAnswerError if they are not all there."""
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from chain.errors import MalformedAnswerError
-from chain.records import Head, Log, Receipt
+from chain.records import Head, Log, Receipt, TransactionRecord
 from chain.rpc import parse_answer_bytes, parse_answer_quantity
 from protocols.types import Wallet
 
@@ -38,6 +38,22 @@ def parse_receipt(answer: object) -> Receipt:
         gas_price=_quantity(receipt, "effectiveGasPrice"),
         contract=None if contract is None else Wallet(_octets(receipt, "contractAddress", 20)),
         logs=tuple(parse_log(log) for log in logs),
+    )
+
+
+def parse_transaction(answer: object) -> TransactionRecord | None:
+    """Parse a transaction; None when there is none, or when it is not in a block yet."""
+    if answer is None:
+        return None
+    transaction = _object(answer, "transaction")
+    if transaction.get("blockNumber") is None:
+        return None
+    to = transaction.get("to")
+    return TransactionRecord(
+        hash=_octets(transaction, "hash", 32),
+        block_number=_quantity(transaction, "blockNumber"),
+        to=None if to is None else Wallet(_octets(transaction, "to", 20)),
+        data=_octets(transaction, "input"),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from chain.abi import get_interface
-from chain.answers import parse_head, parse_log, parse_receipt
+from chain.answers import parse_head, parse_log, parse_receipt, parse_transaction
 from chain.deployment import Deployment
 from chain.errors import MalformedAnswerError, RevertedError
 from chain.events import Event, decode_event
@@ -22,6 +22,7 @@ from chain.records import (
     SlotKind,
     SlotRecord,
     Totals,
+    TransactionRecord,
     unpack_reports,
 )
 from chain.rpc import Rpc
@@ -199,17 +200,26 @@ class ChainClient:
         answer = await self._rpc.request("eth_getTransactionReceipt", to_hex(transaction_hash))
         return None if answer is None else parse_receipt(answer)
 
-    async def events(self, first: int, last: BlockTag) -> list[tuple[Event, Log]]:
+    async def transaction(self, transaction_hash: bytes) -> TransactionRecord | None:
+        """Return a transaction that is in a block, or None."""
+        answer = await self._rpc.request("eth_getTransactionByHash", to_hex(transaction_hash))
+        return parse_transaction(answer)
+
+    async def events(
+        self, first: int, last: BlockTag, *, token: bool = True
+    ) -> list[tuple[Event, Log]]:
         """Return the known events of the deployment's contracts in a range of blocks.
 
-        Endpoints bound the range and the number of logs (RefusedError): ask for few blocks.
+        Endpoints bound the range and the number of logs (RefusedError): ask for few blocks. Without
+        `token` the transfers are left out, of which a token that others use too has any number.
         """
+        contracts = self.deployment.contracts.items()
         answer = await self._rpc.request(
             "eth_getLogs",
             {
                 "fromBlock": _tag(first),
                 "toBlock": _tag(last),
-                "address": [to_hex(c.address) for c in self.deployment.contracts.values()],
+                "address": [to_hex(c.address) for name, c in contracts if token or name != "Token"],
             },
         )
         if not isinstance(answer, list):

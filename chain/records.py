@@ -127,6 +127,19 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class TransactionRecord:
+    """A transaction that is in a block, as far as an audit cares: what was called, and with what.
+
+    `to` is None when it created a contract.
+    """
+
+    hash: bytes
+    block_number: int
+    to: Wallet | None
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What became of a transaction that is in a block; prices in wei per gas."""
 

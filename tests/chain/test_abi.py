@@ -59,6 +59,18 @@ def test_an_answer_that_does_not_decode_is_malformed() -> None:
         pages.decode((32).to_bytes(32, "big") + (2**200).to_bytes(32, "big"))
 
 
+def test_call_data_decodes_to_the_arguments() -> None:
+    transfer = get_interface("Token").functions["transfer"]
+    address, amount = transfer.decode_call(transfer.encode([WALLET, 5]))
+    assert (bytes.fromhex(address[2:]), amount) == (WALLET, 5)
+    approve = get_interface("Token").functions["approve"]
+    for data in (b"", transfer.selector, transfer.encode([WALLET, 5])[:-1]):
+        with pytest.raises(MalformedAnswerError, match=r"Token\.transfer"):
+            transfer.decode_call(data)
+    with pytest.raises(MalformedAnswerError, match="another function"):
+        approve.decode_call(transfer.encode([WALLET, 5]))
+
+
 def test_a_missing_artefact_names_the_remedy() -> None:
     with pytest.raises(LocalError, match=r"chain\.compile"):
         get_interface("Nonsense")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chain.answers import parse_head, parse_log, parse_receipt
+from chain.answers import parse_head, parse_log, parse_receipt, parse_transaction
 from chain.errors import MalformedAnswerError
 
 HASH = "0x" + "11" * 32
@@ -33,6 +33,12 @@ RECEIPT: dict[str, Any] = {
     "contractAddress": "0x" + "33" * 20,
     "logs": [LOG],
 }
+TRANSACTION: dict[str, Any] = {
+    "hash": HASH,
+    "blockNumber": "0x5",
+    "to": "0x" + "33" * 20,
+    "input": "0x0102",
+}
 
 
 def test_whole_answers_are_taken() -> None:
@@ -43,6 +49,17 @@ def test_whole_answers_are_taken() -> None:
     assert receipt.contract == b"\x33" * 20
     failed = parse_receipt(RECEIPT | {"status": "0x0", "contractAddress": None})
     assert (failed.succeeded, failed.contract) == (False, None)
+    transaction = parse_transaction(TRANSACTION)
+    assert transaction is not None
+    assert (transaction.to, transaction.data) == (b"\x33" * 20, b"\x01\x02")
+    creation = parse_transaction(TRANSACTION | {"to": None})
+    assert creation is not None
+    assert creation.to is None
+
+
+def test_a_transaction_that_waits_is_none() -> None:
+    assert parse_transaction(None) is None
+    assert parse_transaction(TRANSACTION | {"blockNumber": None}) is None
 
 
 @pytest.mark.parametrize(
@@ -63,6 +80,9 @@ def test_whole_answers_are_taken() -> None:
         (parse_receipt, RECEIPT, "logs", {}),
         (parse_receipt, RECEIPT, "logs", [5]),
         (parse_receipt, RECEIPT, "contractAddress", "0x"),
+        (parse_transaction, TRANSACTION, "hash", "0x11"),
+        (parse_transaction, TRANSACTION, "to", "0x11"),
+        (parse_transaction, TRANSACTION, "input", None),
     ],
 )
 def test_a_spoilt_field_is_named(
@@ -78,3 +98,9 @@ def test_a_spoilt_field_is_named(
 def test_what_is_no_object_is_malformed(parse: Callable[[object], object], answer: object) -> None:
     with pytest.raises(MalformedAnswerError, match="not an object"):
         parse(answer)
+
+
+@pytest.mark.parametrize("answer", [[], "0x", 5])
+def test_what_is_no_transaction_is_malformed(answer: object) -> None:
+    with pytest.raises(MalformedAnswerError, match="not an object"):
+        parse_transaction(answer)

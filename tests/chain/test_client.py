@@ -13,6 +13,8 @@ from chain.events import (
     Contributed,
     ProviderPaid,
     Registered,
+    SeedFrozen,
+    Transferred,
     decode_event,
 )
 from chain.records import NO_EXIT, SlotKind
@@ -55,6 +57,13 @@ async def test_what_registering_leaves_behind() -> None:
         assert await client.reward_fund() == 100_000 * TOKEN
         found = [event for event, _ in await client.events(net.deployment.block, "latest")]
         registered = [event for event in found if isinstance(event, Registered)]
+        quiet = await client.events(net.deployment.block, "latest", token=False)
+        assert [event for event, _ in quiet] == [e for e in found if not isinstance(e, Transferred)]
+        log = next(log for event, log in quiet if isinstance(event, SeedFrozen))
+        creation = await client.transaction(log.transaction_hash)
+        assert creation is not None
+        assert (creation.hash, creation.to) == (log.transaction_hash, None)
+        assert await client.transaction(b"\x11" * 32) is None
         assert sorted((e.kind, e.index) for e in registered) == [
             *((SlotKind.PROVIDER, index) for index in range(3)),
             *((SlotKind.CHECKER, index) for index in range(4)),
