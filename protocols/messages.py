@@ -1,7 +1,8 @@
 """What nodes say to one another. `docs/spec/messages.md` is this file in words.
 
-Gossip carries announcements, challenge announcements and reports. A job, its commitment and its
-openings go over one direct stream; missing reports can be asked for over another.
+Gossip carries announcements, challenge announcements, commitments to reports and reports. A job,
+its commitment and its openings go over one direct stream; missing reports, and the transcript
+behind one lane of a report, can be asked for over others.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from protocols.chains import (
     MAX_CHAIN_OPENINGS_BYTES,
     MAX_CHAINS,
 )
+from protocols.envelopes import ENVELOPE_OVERHEAD
 from protocols.hashing import keccak256
 from protocols.host_proof import MAX_DEVICES, PASSES_BYTES, WORK_BYTES
 from protocols.lanes import VECTOR_BYTES
@@ -39,6 +41,16 @@ MAX_PASS_OPENINGS_BYTES = 64 << 10
 
 MAX_RECEIPT_BYTES = 512
 """A sealed receipt has some 250."""
+
+MAX_TRANSCRIPT_MESSAGES = 8
+"""Four requests of a job and their answers."""
+
+MAX_EVIDENCE_PATH = 8 * 32
+"""Siblings in a Merkle tree over the lanes of a shard."""
+
+MAX_AUDIT_BYTES = (16 << 20) - ENVELOPE_OVERHEAD
+"""With its envelope one frame of a stream, which has 16 MiB at most. The largest openings that a
+preset's shape allows, and all other messages of a job, stay below it."""
 
 
 class Role(IntEnum):
@@ -94,7 +106,8 @@ class ChallengeAnnouncement(Message):
 
 @dataclass(frozen=True, slots=True)
 class ReportMessage(Message):
-    """A signed report on its way to the bundle, with the secret behind the challenges."""
+    """A signed report on its way to the bundle, with the secret behind the challenges and the salt
+    of the commitment that was published before."""
 
     KIND: ClassVar[int] = 3
     MAX_BYTES: ClassVar[int] = 1024
@@ -108,6 +121,7 @@ class ReportMessage(Message):
     fraud: bytes = fixed(32)
     evidence: Digest = fixed(32)
     secret: bytes = fixed(32)
+    salt: bytes = fixed(32)
     wallet_signature: bytes = fixed(WALLET_SIGNATURE_BYTES)
 
 
@@ -256,6 +270,50 @@ class Chains(Message):
     chains: bytes = blob(MAX_CHAINS * CHAIN_BYTES)
 
 
+@dataclass(frozen=True, slots=True)
+class ReportCommitment(Message):
+    """A checker's word, before anybody shows a report, that it has made its own.
+
+    `commitment` is `compute_report_commitment` of the report that it is about to reveal.
+    """
+
+    KIND: ClassVar[int] = 20
+    MAX_BYTES: ClassVar[int] = 128
+
+    epoch: Epoch = uint(32)
+    shard: Shard = uint(32)
+    seat: Seat = uint(8)
+    checker: int = uint(16)
+    commitment: Digest = fixed(32)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRequest(Message):
+    """Asks a checker for the transcript behind one lane of its own report."""
+
+    KIND: ClassVar[int] = 21
+    MAX_BYTES: ClassVar[int] = 64
+
+    epoch: Epoch = uint(32)
+    shard: Shard = uint(32)
+    lane: int = uint(8)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResponse(Message):
+    """The transcript of the lane's job, and its Merkle path under the report's evidence root.
+
+    Both empty when there is no transcript.
+    """
+
+    KIND: ClassVar[int] = 22
+    MAX_BYTES: ClassVar[int] = MAX_AUDIT_BYTES
+
+    path: bytes = blob(MAX_EVIDENCE_PATH)
+    messages: tuple[bytes, ...] = list_of(Bytes(0, MAX_AUDIT_BYTES), MAX_TRANSCRIPT_MESSAGES)
+    """Sealed, in the order in which they went over the job's stream."""
+
+
 def compute_message_digest(body: bytes) -> Digest:
     """Name a message by the hash of its encoded body; a job's digest is its id."""
     return keccak256(body)
@@ -264,6 +322,15 @@ def compute_message_digest(body: bytes) -> Digest:
 def compute_challenge_commitment(secret: bytes) -> Digest:
     """Commit to a challenge secret of 32 bytes."""
     return keccak256(b"kaisar/challenge/1", secret)
+
+
+def compute_report_commitment(wallet: Wallet, digest: Digest, salt: bytes) -> Digest:
+    """Commit to the report with this EIP-712 digest, in the name of the wallet that signs it.
+
+    `salt` is 32 fresh, secret bytes: nobody can try out reports against the commitment, nor repeat
+    it as their own.
+    """
+    return keccak256(b"kaisar/report-commitment/1", wallet, digest, salt)
 
 
 def compute_job_nonce(secret: bytes, provider: NodeKey) -> Digest:

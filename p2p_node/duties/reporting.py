@@ -51,6 +51,7 @@ def seal_report(
     signed: SignedReport,
     checker: int,
     secret: bytes,
+    salt: bytes,
 ) -> bytes:
     """Wrap a wallet-signed report for gossip."""
     report = signed.report
@@ -64,6 +65,7 @@ def seal_report(
         fraud=report.fraud.to_bytes(32, "big"),
         evidence=report.evidence,
         secret=secret,
+        salt=salt,
         wallet_signature=signed.signature,
     )
     return seal(key, view.network, message)

@@ -1,11 +1,18 @@
-"""Copying another checker's report: what stops it today, and what does not."""
+"""Copying another checker's report, in every way that gossip might let pass."""
+
+from typing import Any
 
 import pytest
 
 from p2p_node.duties.observations import Observation, Transcript
 from p2p_node.duties.reporting import compute_evidence_root
 from protocols.errors import GossipIgnore, RemoteError
-from protocols.gossip import GossipMemory, validate_challenge_gossip, validate_report_gossip
+from protocols.gossip import (
+    GossipMemory,
+    validate_challenge_gossip,
+    validate_commitment_gossip,
+    validate_report_gossip,
+)
 from protocols.merkle import build_tree, compute_root_from_path, hash_leaf
 from protocols.scoring import Verdict
 from protocols.types import TimeMs
@@ -56,15 +63,22 @@ def test_a_report_cannot_be_sent_for_anothers_seat() -> None:
         validate_report_gossip(GossipMemory(), VIEW, stolen.seal(), NOW)
 
 
-def copy_bobs_report() -> bytes:
+def copy_bobs_report(**change: Any) -> bytes:
     """The same judgement, evidence and secret, in mallory's own name."""
     bobs = scene.report(seat=BOBS_SEAT)
     judgement = {"evidence": bobs.fields["evidence"]}
-    secret = bobs.fields["secret"]
-    return scene.report(seat=MALLORYS_SEAT, judgement=judgement, secret=secret).seal()
+    told = {"secret": bobs.fields["secret"], **change}
+    return scene.report(seat=MALLORYS_SEAT, judgement=judgement, **told).seal()
+
+
+def commit(memory: GossipMemory, now: int, **report_of: Any) -> None:
+    """Publish a commitment in mallory's name."""
+    sealed = scene.commitment(seat=MALLORYS_SEAT, **report_of).seal()
+    validate_commitment_gossip(memory, VIEW, sealed, TimeMs(now))
 
 
 def test_whoever_announced_a_challenge_cannot_show_anothers_secret() -> None:
+    """Not even with a report that was committed to in time, were it known that early."""
     memory = GossipMemory()
     validate_challenge_gossip(
         memory,
@@ -72,12 +86,41 @@ def test_whoever_announced_a_challenge_cannot_show_anothers_secret() -> None:
         scene.challenge(seat=MALLORYS_SEAT).seal(),
         TimeMs(scene.slot_start(scene.EPOCH, MALLORYS_SEAT)),
     )
+    bobs = scene.report(seat=BOBS_SEAT).fields["evidence"]
+    commit(memory, scene.commit_start(scene.EPOCH), judgement={"evidence": bobs})
 
     with pytest.raises(GossipIgnore, match="wrong secret"):
         validate_report_gossip(memory, VIEW, copy_bobs_report(), NOW)
 
 
-def test_whoever_announced_none_can_copy_a_report_until_reports_are_committed_to() -> None:
-    """The residual truth of docs/attacks.md: gossip alone does not stop it. When commit and reveal
-    come, this test has to turn round."""
-    validate_report_gossip(GossipMemory(), VIEW, copy_bobs_report(), NOW)
+def test_a_report_that_was_not_committed_to_is_not_taken() -> None:
+    with pytest.raises(GossipIgnore, match="not committed"):
+        validate_report_gossip(GossipMemory(), VIEW, copy_bobs_report(), NOW)
+
+
+def test_a_copy_comes_too_late_to_be_committed_to() -> None:
+    """Bob's report cannot be read before the reveal phase, by the fastest clock there is."""
+    memory = GossipMemory()
+    readable = scene.reveal_start(scene.EPOCH) - scene.DISPARITY_MS + 1
+    bobs = scene.report(seat=BOBS_SEAT).fields["evidence"]
+
+    with pytest.raises(GossipIgnore, match="too late"):
+        commit(memory, readable, judgement={"evidence": bobs})
+
+
+def test_a_guess_that_was_committed_to_cannot_be_changed_into_a_copy() -> None:
+    memory = GossipMemory()
+    commit(memory, scene.commit_start(scene.EPOCH))
+
+    with pytest.raises(GossipIgnore, match="not as committed"):
+        validate_report_gossip(memory, VIEW, copy_bobs_report(), NOW)
+
+
+def test_bobs_own_commitment_opens_to_nothing_in_mallorys_name() -> None:
+    memory = GossipMemory()
+    bobs = scene.commitment(seat=BOBS_SEAT).fields["commitment"]
+    commit(memory, scene.commit_start(scene.EPOCH), commitment=bobs)
+    salt = scene.report_salt(scene.EPOCH, 0, BOBS_SEAT)
+
+    with pytest.raises(GossipIgnore, match="not as committed"):
+        validate_report_gossip(memory, VIEW, copy_bobs_report(salt=salt), NOW)

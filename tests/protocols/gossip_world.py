@@ -13,6 +13,7 @@ from protocols.gossip import (
     NetworkView,
     validate_announcement_gossip,
     validate_challenge_gossip,
+    validate_commitment_gossip,
     validate_report_gossip,
 )
 from protocols.membership import EpochView, Member
@@ -25,6 +26,7 @@ Rule = Callable[[GossipMemory, NetworkView, bytes, TimeMs], Verified[Any]]
 RULES: dict[str, Rule] = {
     "announcement": validate_announcement_gossip,
     "challenge": validate_challenge_gossip,
+    "commitment": validate_commitment_gossip,
     "report": validate_report_gossip,
 }
 
@@ -68,13 +70,13 @@ def _read_members(shown: list[dict[str, Any]]) -> dict[int, Member]:
 
 
 def replay_seen(case: dict[str, Any]) -> GossipMemory:
-    """A memory that has accepted what the vector says was seen before."""
+    """A memory that has judged what the vector says was seen before."""
     memory = GossipMemory()
+    view = load_view(case["view"])
     for each in case["seen"]:
-        rule = RULES[each["rule"]]
-        rule(
-            memory, load_view(case["view"]), bytes.fromhex(each["message"]), TimeMs(each["now_ms"])
-        )
+        found = judge(each["rule"], memory, view, bytes.fromhex(each["message"]), each["now_ms"])
+        if found != each["expected"]:
+            raise AssertionError(f"seen before: {found}, expected {each['expected']}")
     return memory
 
 
@@ -89,6 +91,8 @@ def judge(rule: str, memory: GossipMemory, view: NetworkView, data: bytes, now: 
     return "accept"
 
 
-def sizes(memory: GossipMemory) -> tuple[int, int, int]:
-    """How much a memory holds."""
-    return len(memory.announcements), len(memory.challenges), len(memory.reports)
+def sizes(memory: GossipMemory) -> tuple[int, int, int, int]:
+    """How much a memory has accepted."""
+    accepted = (memory.announcements, memory.challenges, memory.commitments, memory.reports)
+    announcements, challenges, commitments, reports = map(len, accepted)
+    return announcements, challenges, commitments, reports

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from protocols.lanes import encode_words, pack_words
 from protocols.messages import (
     Announcement,
+    AuditRequest,
+    AuditResponse,
     ChainRequest,
     Chains,
     ChallengeAnnouncement,
@@ -18,6 +20,7 @@ from protocols.messages import (
     OpenRequest,
     Passes,
     PassRequest,
+    ReportCommitment,
     ReportMessage,
     ReportsRequest,
     ReportsResponse,
@@ -40,6 +43,9 @@ MESSAGES: tuple[type[Message], ...] = (
     Passes,
     ChainRequest,
     Chains,
+    ReportCommitment,
+    AuditRequest,
+    AuditResponse,
 )
 """Every kind of message there is."""
 

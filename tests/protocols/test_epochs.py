@@ -38,6 +38,7 @@ def test_vector(case: dict[str, Any]) -> None:
         for seat in range(len(case["slots"]))
     ] == case["slots"]
     assert len(case["slots"]) == timeline.preset.seats
+    assert timeline.commit_start(epoch) == case["commit_start"]
     assert timeline.reveal_start(epoch) == case["reveal_start"]
     assert timeline.bundle_start(epoch) == case["bundle_start"]
     assert timeline.bundle_end(epoch) == case["bundle_end"]

@@ -13,16 +13,25 @@ from protocols.errors import GossipIgnore, GossipReject, RemoteError
 from protocols.gossip import (
     ANNOUNCEMENT_ENTRIES,
     SEEN_ENTRIES,
+    Equivocation,
     GossipMemory,
     Seen,
     read_report,
     reports_topic,
+    restore_commitment,
     validate_announcement_gossip,
     validate_challenge_gossip,
     validate_report_gossip,
 )
-from protocols.messages import Announcement, ChallengeAnnouncement, ReportMessage
-from protocols.types import Shard, TimeMs
+from protocols.messages import (
+    Announcement,
+    ChallengeAnnouncement,
+    ReportCommitment,
+    ReportMessage,
+)
+from protocols.reports import compute_report_digest
+from protocols.signing import recover_wallet
+from protocols.types import Epoch, Shard, TimeMs
 from protocols.wire import Message
 from tests.protocols import wire_reference as ref
 from tests.protocols.gossip_world import RULES, judge, load_view, replay_seen, sizes
@@ -42,12 +51,14 @@ VECTORS = {
 KINDS: dict[str, type[Message]] = {
     "announcement": Announcement,
     "challenge": ChallengeAnnouncement,
+    "commitment": ReportCommitment,
     "report": ReportMessage,
 }
 
 VALID = {
     "announcement": (scene.announcement().seal(), scene.start_of(7)),
     "challenge": (scene.challenge().seal(), scene.slot_start(7, 2)),
+    "commitment": (scene.commitment().seal(), scene.commit_start(7)),
     "report": (scene.report().seal(), scene.reveal_start(7)),
 }
 
@@ -125,10 +136,34 @@ def test_a_member_is_known_before_it_is_active() -> None:
     assert not member.is_active(max(view.epochs))
 
 
+def remember_commitment(memory: GossipMemory, **report_of: Any) -> None:
+    """Let a memory accept the commitment to a report of the scene."""
+    judgement = judge(
+        "commitment",
+        memory,
+        load_view("usual"),
+        scene.commitment(**report_of).seal(),
+        scene.commit_start(7),
+    )
+    assert judgement == "accept"
+
+
+def memory_for(rule: str) -> GossipMemory:
+    """A memory in which the rule accepts its valid message."""
+    return committed() if rule == "report" else GossipMemory()
+
+
+def committed() -> GossipMemory:
+    """A memory that has the commitment to the scene's usual report."""
+    memory = GossipMemory()
+    remember_commitment(memory)
+    return memory
+
+
 def test_an_equivocator_cannot_make_honest_forwarders_look_guilty() -> None:
-    """It tells two halves of the network two commitments; neither half may blame the other."""
+    """It tells two halves of the network two challenges; neither half may blame the other."""
     view = load_view("usual")
-    one, two = GossipMemory(), GossipMemory()
+    one, two = committed(), committed()
     challenge = scene.challenge().seal()
     other = scene.challenge(commitment=bytes(32)).seal()
     now = scene.slot_start(7, 2)
@@ -144,7 +179,7 @@ def test_an_equivocator_cannot_make_honest_forwarders_look_guilty() -> None:
 
 def test_a_report_is_read_as_it_was_signed() -> None:
     data, now = VALID["report"]
-    verified = validate_report_gossip(GossipMemory(), load_view("usual"), data, TimeMs(now))
+    verified = validate_report_gossip(committed(), load_view("usual"), data, TimeMs(now))
 
     signed = read_report(verified.message)
 
@@ -153,6 +188,96 @@ def test_a_report_is_read_as_it_was_signed() -> None:
     assert signed.report.online == 0b011
     assert signed.report.fraud == 0b100
     assert signed.signature == verified.message.wallet_signature
+
+
+# Commitments and equivocation
+
+
+def test_whoever_reads_a_report_first_is_too_late_to_commit() -> None:
+    """A report goes out when its author's clock says so. No honest clock is then further behind
+    than the disparity: from that moment on, none takes a commitment."""
+    view = load_view("usual")
+    slowest = scene.reveal_start(7) - scene.DISPARITY_MS
+    copied = scene.commitment(seat=1).seal()
+
+    assert judge("report", committed(), view, VALID["report"][0], slowest) == "accept"
+    for since in (1, 200, 2 * scene.DISPARITY_MS):
+        assert judge("commitment", committed(), view, copied, slowest + since) == "ignore"
+
+
+def test_a_commitment_kept_over_a_restart_counts_again() -> None:
+    view, memory = load_view("usual"), GossipMemory()
+    now = TimeMs(scene.reveal_start(7) + 1_000)
+    kept = scene.commitment().seal()
+
+    restore_commitment(memory, view, kept, now)
+
+    assert judge("report", memory, view, scene.report().seal(), now) == "accept"
+    with pytest.raises(GossipIgnore, match="seen before"):
+        restore_commitment(memory, view, kept, now)
+    with pytest.raises(GossipReject, match="not in committee"):
+        restore_commitment(memory, view, scene.commitment(seat=1, by="outsider").seal(), now)
+    with pytest.raises(GossipIgnore, match="past epoch"):
+        restore_commitment(memory, view, kept, TimeMs(scene.bundle_end(7) + 1))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, case in VECTORS.items() if case["reason"] == "equivocation"]
+)
+def test_equivocation_carries_what_the_contract_takes(name: str) -> None:
+    case, view = VECTORS[name], load_view("usual")
+    if not name.startswith("report/"):
+        # Two challenges or commitments are signed by no wallet: nothing to show.
+        with pytest.raises(GossipIgnore) as ignored:
+            RULES[case["rule"]](
+                replay_seen(case), view, bytes.fromhex(case["message"]), TimeMs(case["now_ms"])
+            )
+        assert not isinstance(ignored.value, Equivocation)
+        return
+
+    with pytest.raises(Equivocation) as caught:
+        validate_report_gossip(
+            replay_seen(case), view, bytes.fromhex(case["message"]), TimeMs(case["now_ms"])
+        )
+
+    found = caught.value
+    signed = (found.first, found.second)
+    digests = {compute_report_digest(view.domain, each.report) for each in signed}
+    wallets = {
+        recover_wallet(compute_report_digest(view.domain, each.report), each.signature)
+        for each in signed
+    }
+    assert found.checker == scene.holder(0, 2)
+    assert len(digests) == 2
+    assert wallets == {view.epochs[Epoch(7)].checkers[found.checker].wallet}
+    assert {(each.report.epoch, each.report.shard) for each in signed} == {(7, 0)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"signed_by": "outsider"},
+        {"signed": {"online": 0}},
+        {"wallet_signature": bytes(65)},
+        {"by": "outsider"},
+        {"by": scene.checker_name(scene.holder(0, 1))},
+        {"seat": 1, "signed_by": scene.wallet_name(scene.checker_name(scene.holder(0, 2)), "c")},
+        {"epoch": 6},
+        {"epoch": 8},
+    ],
+)
+def test_nobody_equivocates_by_what_others_sign(change: dict[str, Any]) -> None:
+    """A forged, foreign or unrelated report makes no evidence, and takes no first one's place."""
+    view, memory = load_view("usual"), committed()
+    now = TimeMs(scene.reveal_start(7) + 1_000)
+    other = scene.report(judgement={"online": 0b001}, **change).seal()
+
+    for _ in range(2):
+        with pytest.raises(RemoteError) as caught:
+            validate_report_gossip(memory, view, other, now)
+        assert not isinstance(caught.value, Equivocation)
+
+    assert judge("report", memory, view, scene.report().seal(), now) == "accept"
 
 
 def test_topics_of_reports_are_per_shard() -> None:
@@ -201,7 +326,7 @@ def test_a_flood_of_valid_messages_stays_bounded() -> None:
         sealed = scene.announcement(time=now).seal()
         assert judge("announcement", memory, view, sealed, now) == "accept"
 
-    assert sizes(memory) == (1, 0, 0)
+    assert sizes(memory) == (1, 0, 0, 0)
 
 
 def test_the_memory_of_a_rule_is_bounded() -> None:
@@ -209,7 +334,9 @@ def test_the_memory_of_a_rule_is_bounded() -> None:
     for seen, limit in (
         (memory.announcements, ANNOUNCEMENT_ENTRIES),
         (memory.challenges, SEEN_ENTRIES),
+        (memory.commitments, SEEN_ENTRIES),
         (memory.reports, SEEN_ENTRIES),
+        (memory.statements, SEEN_ENTRIES),
     ):
         for number in range(limit + 10):
             seen.add(b"", number)
@@ -225,7 +352,7 @@ def test_arbitrary_bytes_are_rejected(rule: str, data: bytes, now: int) -> None:
     memory = GossipMemory()
 
     assert judge(rule, memory, load_view("usual"), data, now) == "reject"
-    assert sizes(memory) == (0, 0, 0)
+    assert sizes(memory) == (0, 0, 0, 0)
 
 
 @of_every_rule
@@ -238,7 +365,7 @@ def test_a_mutated_message_is_rejected(rule: str, data: st.DataObject) -> None:
 
     expected = "accept" if mutated == valid else "reject"
 
-    assert judge(rule, GossipMemory(), load_view("usual"), mutated, now) == expected
+    assert judge(rule, memory_for(rule), load_view("usual"), mutated, now) == expected
 
 
 @of_every_rule
@@ -274,7 +401,7 @@ def test_a_report_of_a_seated_checker_with_any_content_is_judged(data: st.DataOb
 
     judgement = judge(
         "report",
-        GossipMemory(),
+        committed(),
         load_view("usual"),
         message.seal(),
         scene.reveal_start(7),

@@ -52,6 +52,7 @@ FORMS: dict[str, tuple[int, int, dict[str, str]]] = {
             "fraud": "bytes[32]",
             "evidence": "bytes[32]",
             "secret": "bytes[32]",
+            "salt": "bytes[32]",
             "wallet_signature": "bytes[65]",
         },
     ),
@@ -114,6 +115,23 @@ FORMS: dict[str, tuple[int, int, dict[str, str]]] = {
         14,
         18_560,
         {"job": "bytes[32]", "request": "bytes[32]", "chains": "bytes[0…18432]"},
+    ),
+    "ReportCommitment": (
+        20,
+        128,
+        {
+            "epoch": "uint32",
+            "shard": "uint32",
+            "seat": "uint8",
+            "checker": "uint16",
+            "commitment": "bytes[32]",
+        },
+    ),
+    "AuditRequest": (21, 64, {"epoch": "uint32", "shard": "uint32", "lane": "uint8"}),
+    "AuditResponse": (
+        22,
+        16_776_960,
+        {"path": "bytes[0…256]", "messages": "list[8] of bytes[0…16776960]"},
     ),
 }
 """Number, cap of the body in bytes and fields of each message, as docs/spec/messages.md has them.
@@ -197,6 +215,11 @@ def binding(key: SigningKey, chain_id: int, registry: bytes, wallet: bytes) -> b
 def challenge_commitment(secret: bytes) -> bytes:
     """Commitment in a challenge announcement."""
     return keccak(b"kaisar/challenge/1" + secret)
+
+
+def report_commitment(wallet_address: bytes, digest: bytes, salt: bytes) -> bytes:
+    """Commitment to a report, before it is shown."""
+    return keccak(b"kaisar/report-commitment/1" + wallet_address + digest + salt)
 
 
 def job_nonce(secret: bytes, provider: bytes) -> bytes:

@@ -7,13 +7,13 @@ GENESIS_MS = 1_700_000_000_000
 EPOCHS = (0, 1, 7, 100_000)
 
 LENGTHS = {
-    "hour": (3600, 60_000, 300_000, 2_400_000, 120_000, 600, 11),
-    "ten_minutes": (600, 20_000, 60_000, 396_000, 25_000, 60, 11),
-    "twenty_five_seconds": (25, 2_000, 2_000, 14_000, 2_000, 5, 4),
-    "slots_that_leave_a_rest": (20, 1, 1_999, 10_001, 1, 0, 16),
+    "hour": (3600, 60_000, 300_000, 2_400_000, 60_000, 120_000, 600, 11),
+    "ten_minutes": (600, 20_000, 60_000, 396_000, 15_000, 25_000, 60, 11),
+    "twenty_five_seconds": (25, 2_000, 2_000, 14_000, 1_500, 2_000, 5, 4),
+    "slots_that_leave_a_rest": (20, 1, 1_999, 10_001, 1, 1, 0, 16),
 }
-"""Seconds of an epoch; draw, transfer, check and reveal phase in milliseconds; seconds of grace;
-seats."""
+"""Seconds of an epoch; draw, transfer, check, commit and reveal phase in milliseconds; seconds of
+grace; seats."""
 
 SHARDS = ((0, 1), (0, 7), (6, 7), (255, 256))
 """Rank and number of active providers whose transfer windows are shown."""
@@ -25,11 +25,12 @@ def calendars() -> list[dict[str, Any]]:
 
 
 def _calendar(name: str, epoch: int) -> dict[str, Any]:
-    seconds, draw, transfer, check, reveal, grace, seats = LENGTHS[name]
+    seconds, draw, transfer, check, commit, reveal, grace, seats = LENGTHS[name]
     start = GENESIS_MS + epoch * seconds * 1000
     transfer_start = start + draw
     check_start = transfer_start + transfer
-    reveal_start = check_start + check
+    commit_start = check_start + check
+    reveal_start = commit_start + commit
     bundle_start = reveal_start + reveal
     end = start + seconds * 1000
     phases = [
@@ -38,7 +39,9 @@ def _calendar(name: str, epoch: int) -> dict[str, Any]:
         (transfer_start, "transfer"),
         (check_start - 1, "transfer"),
         (check_start, "check"),
-        (reveal_start - 1, "check"),
+        (commit_start - 1, "check"),
+        (commit_start, "commit"),
+        (reveal_start - 1, "commit"),
         (reveal_start, "reveal"),
         (bundle_start - 1, "reveal"),
         (bundle_start, "bundle"),
@@ -51,6 +54,7 @@ def _calendar(name: str, epoch: int) -> dict[str, Any]:
             "draw_ms": draw,
             "transfer_ms": transfer,
             "check_ms": check,
+            "commit_ms": commit,
             "reveal_ms": reveal,
             "grace_seconds": grace,
             "seats": seats,
@@ -65,6 +69,7 @@ def _calendar(name: str, epoch: int) -> dict[str, Any]:
             [check_start + seat * (check // seats), check_start + (seat + 1) * (check // seats)]
             for seat in range(seats)
         ],
+        "commit_start": commit_start,
         "reveal_start": reveal_start,
         "bundle_start": bundle_start,
         "bundle_end": end + grace * 1000,

@@ -7,6 +7,7 @@ from typing import Any
 from tests.vectors.builders import scene
 from tests.vectors.builders.actors import secret, wallet
 from tests.vectors.builders.gossip_case import Case, ignored, judge_epochs, judge_seats
+from tests.vectors.builders.gossip_commitments import commitments
 from tests.vectors.builders.gossip_reports import reports
 from tests.vectors.builders.scene import (
     DISPARITY_MS,
@@ -16,6 +17,8 @@ from tests.vectors.builders.scene import (
     announcement,
     bundle_end,
     challenge,
+    commit_start,
+    commitment,
     report,
     reveal_start,
     slot_start,
@@ -213,6 +216,7 @@ def _spoilt(message: Sealed, now: int) -> Iterator[Case]:
 RULES: dict[str, tuple[Callable[[], Iterator[Case]], Sealed, int]] = {
     "announcement": (announcements, announcement(), start_of(EPOCH)),
     "challenge": (challenges, challenge(), slot_start(EPOCH, 2)),
+    "commitment": (commitments, commitment(), commit_start(EPOCH)),
     "report": (reports, report(), reveal_start(EPOCH)),
 }
 """Rule → its cases, and the valid message whose envelope is spoiled at a time."""

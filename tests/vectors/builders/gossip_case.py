@@ -8,12 +8,15 @@ from tests.vectors.builders import scene
 from tests.vectors.builders.scene import DISPARITY_MS, EPOCH, Sealed, bundle_end, start_of
 
 Seen = tuple[str, Sealed, int]
-"""Rule, message and time of something judged and accepted before."""
+"""Rule, message and time of something judged before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One vector. `reason` None means that the message is accepted."""
+    """One vector. `reason` None means that the message is accepted.
+
+    `seen` was judged before and accepted, then `refused` was judged and ignored.
+    """
 
     name: str
     about: str
@@ -22,6 +25,7 @@ class Case:
     reason: str | None = None
     expected: str = "reject"
     seen: tuple[Seen, ...] = ()
+    refused: tuple[Seen, ...] = ()
     view: str = "usual"
 
     def shown(self, rule: str) -> dict[str, Any]:
@@ -32,8 +36,14 @@ class Case:
             "rule": rule,
             "view": self.view,
             "seen": [
-                {"rule": seen_rule, "message": message.seal().hex(), "now_ms": now}
-                for seen_rule, message, now in self.seen
+                {
+                    "rule": seen_rule,
+                    "message": message.seal().hex(),
+                    "now_ms": now,
+                    "expected": judgement,
+                }
+                for judgement, judged in (("accept", self.seen), ("ignore", self.refused))
+                for seen_rule, message, now in judged
             ],
             "message": data.hex(),
             "now_ms": self.now,

@@ -48,6 +48,7 @@ TYPICAL: dict[str, dict[str, Any]] = {
         "fraud": REPORT["fraud"].to_bytes(32, "big"),
         "evidence": REPORT["evidence"],
         "secret": secret("challenge"),
+        "salt": secret("salt"),
         "wallet_signature": ref.sign_report(
             wallet_key("checker"), ref.typed_report(CHAIN_ID, CONSENSUS, REPORT)
         ),
@@ -96,6 +97,22 @@ TYPICAL: dict[str, dict[str, Any]] = {
         "job": secret("job"),
         "request": secret("request"),
         "chains": bytes.fromhex("c8000000") + secret("chain root"),
+    },
+    "ReportCommitment": {
+        "epoch": 7,
+        "shard": 1,
+        "seat": 3,
+        "checker": 258,
+        "commitment": ref.report_commitment(
+            wallet("checker"),
+            ref.typed_digest(ref.typed_report(CHAIN_ID, CONSENSUS, REPORT)),
+            secret("salt"),
+        ),
+    },
+    "AuditRequest": {"epoch": 7, "shard": 1, "lane": 3},
+    "AuditResponse": {
+        "path": secret("sibling"),
+        "messages": [secret("job"), secret("commitment")],
     },
     "ReportsRequest": {"epoch": 7, "shard": 1},
     "ReportsResponse": {"reports": [secret("first report"), secret("second report")]},

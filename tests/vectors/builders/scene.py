@@ -38,6 +38,7 @@ LENGTHS = {
     "draw_ms": 2_000,
     "transfer_ms": 1_000,
     "check_ms": 10_000,
+    "commit_ms": 2_000,
     "reveal_ms": 2_500,
     "grace_seconds": 5,
     "seats": SEATS,
@@ -75,9 +76,14 @@ def slot_start(epoch: int, seat: int) -> int:
     return check_start(epoch) + seat * SLOT_MS
 
 
+def commit_start(epoch: int) -> int:
+    """When commitments to reports may be published."""
+    return check_start(epoch) + LENGTHS["check_ms"]
+
+
 def reveal_start(epoch: int) -> int:
     """When reports may be published."""
-    return check_start(epoch) + LENGTHS["check_ms"]
+    return commit_start(epoch) + LENGTHS["commit_ms"]
 
 
 def bundle_end(epoch: int) -> int:
@@ -225,6 +231,52 @@ def challenge_secret(epoch: int, shard: int, seat: int) -> bytes:
     return secret(f"challenge of epoch {epoch}, shard {shard}, seat {seat}")
 
 
+def report_salt(epoch: int, shard: int, seat: int) -> bytes:
+    """What keeps a commitment to a report from being guessed."""
+    return secret(f"salt of epoch {epoch}, shard {shard}, seat {seat}")
+
+
+def judge_shard(
+    shard: int = 0, seat: int = 2, epoch: int = EPOCH, **judgement: Any
+) -> dict[str, Any]:
+    """What the holder of a seat thinks of a shard, `judgement` in place of parts of it."""
+    scores = [301, 299, 0] if shard == 0 else [0, 77]
+    return {
+        "epoch": epoch,
+        "shard": shard,
+        "online": 0b011 if shard == 0 else 0b010,
+        "fraud": 0b100 if shard == 0 else 0,
+        "scores": scores + [0] * (256 - len(scores)),
+        "evidence": secret(f"evidence of seat {seat}"),
+        **judgement,
+    }
+
+
+def commitment(
+    shard: int = 0,
+    seat: int = 2,
+    epoch: int = EPOCH,
+    by: str | None = None,
+    judgement: Mapping[str, Any] | None = None,
+    **change: Any,
+) -> Sealed:
+    """The commitment of a seat's holder to the `report` with the same arguments."""
+    checker = holder(shard, seat, epoch) if shard < 2 and seat < SEATS else 0
+    name = checker_name(checker)
+    told = judge_shard(shard, seat, epoch, **(judgement or {}))
+    digest = ref.typed_digest(ref.typed_report(CHAIN_ID, CONSENSUS, told))
+    fields = {
+        "epoch": epoch,
+        "shard": shard,
+        "seat": seat,
+        "checker": checker,
+        "commitment": ref.report_commitment(
+            wallet(wallet_name(name, "c")), digest, report_salt(epoch, shard, seat)
+        ),
+    }
+    return Sealed("ReportCommitment", {**fields, **change}, node(by or name))
+
+
 def report(
     shard: int = 0,
     seat: int = 2,
@@ -242,16 +294,7 @@ def report(
     """
     checker = holder(shard, seat, epoch) if shard < 2 and seat < SEATS else 0
     name = checker_name(checker)
-    scores = [301, 299, 0] if shard == 0 else [0, 77]
-    told: dict[str, Any] = {
-        "epoch": epoch,
-        "shard": shard,
-        "online": 0b011 if shard == 0 else 0b010,
-        "fraud": 0b100 if shard == 0 else 0,
-        "scores": scores + [0] * (256 - len(scores)),
-        "evidence": secret(f"evidence of seat {seat}"),
-        **(judgement or {}),
-    }
+    told = judge_shard(shard, seat, epoch, **(judgement or {}))
     signature = ref.sign_report(
         wallet_key(signed_by or wallet_name(name, "c")),
         ref.typed_report(CHAIN_ID, CONSENSUS, {**told, **(signed or {})}),
@@ -266,6 +309,7 @@ def report(
         "fraud": told["fraud"].to_bytes(32, "big"),
         "evidence": told["evidence"],
         "secret": challenge_secret(epoch, shard, seat),
+        "salt": report_salt(epoch, shard, seat),
         "wallet_signature": signature,
     }
     return Sealed("ReportMessage", {**fields, **change}, node(by or name))
