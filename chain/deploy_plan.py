@@ -37,7 +37,8 @@ class DeploymentOptions:
 
     `token` is an existing ERC-20, or None to deploy one of `supply`. `genesis` is the start of
     epoch 0 in Unix seconds, or None for the time of the newest block. `reward_fund` is paid into
-    the Rewards contract by the deployer.
+    the Rewards contract by the deployer. `owner` may propose parameters and `guardian` may pause
+    new bundles; None for the deployer.
     """
 
     preset: Preset
@@ -45,6 +46,8 @@ class DeploymentOptions:
     token: Wallet | None = None
     supply: int = DEFAULT_SUPPLY
     genesis: int | None = None
+    owner: Wallet | None = None
+    guardian: Wallet | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,12 +95,17 @@ def dump_deployment(deployment: Deployment) -> str:
 
 def write_deployment(path: Path, deployment: Deployment) -> None:
     """Write the file in one step: a reader sees the old file, or the whole new one."""
+    write_whole(path, dump_deployment(deployment))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is not secret in one step, so that it is on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(dump_deployment(deployment))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes it readable by its owner only; there is nothing secret in it.

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "bench": "measure what this machine would score as a provider",
     "status": "show a node: registration, stake, scores, rewards, balances",
     "doctor": "check this machine: GPUs, software, data directory, chain",
+    "deploy": "put the contracts on a chain",
     "wallet": "create, import and show a node's wallet",
     "devchain": "run a chain for development on this machine",
 }

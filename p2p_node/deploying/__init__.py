@@ -1,0 +1,1 @@
+"""Putting the contracts on a chain: looking first, showing what it costs, then doing it."""
