@@ -1,7 +1,7 @@
 """What one job showed of a host, and the terms of its score that follow."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from protocols.chains import ChainCommitment, compute_chain_credit, derive_iterations
 from protocols.errors import LocalError
@@ -9,8 +9,10 @@ from protocols.host_proof import DeviceWork
 from protocols.memory import PassCommitment
 from protocols.params import Preset
 from protocols.scoring import (
+    MILLI,
     bandwidth_term,
     compute_memory_credit,
+    compute_score,
     compute_throughput,
     cpu_term,
     gpu_term,
@@ -79,6 +81,32 @@ def assess(measurement: Measurement, preset: Preset) -> Assessment:
         "memory": memory_term(memory_bytes),
     }
     return Assessment(rate, memory_bytes, chain_rate, down, up, terms)
+
+
+def score_terms(terms: Mapping[str, int], stake: int, preset: Preset) -> int:
+    """Score of a provider with this stake whose proof holds; one job decides, all or nothing."""
+    return compute_score(uptime=MILLI, validity=MILLI, stake=stake, terms=terms, preset=preset)
+
+
+def bound_score(measurement: Measurement, stake: int, preset: Preset) -> int:
+    """Most that any honest checker can have found for these commitments, whatever its clock said.
+
+    The times of `measurement` are not looked at, as nobody but its checker saw them. Every answer
+    counts as if it came at the end of its window, and no answer can count for more: a score
+    never exceeds this one. Except that a slower device is credited with more memory, because it
+    could have made less of it again; so for the memory term alone the devices count as being as
+    slow as the slack allows.
+    """
+    window_us = preset.window_ms * _MS
+    windows = replace(
+        measurement,
+        work_us=window_us,
+        pass_us=preset.pass_window_ms * _MS,
+        chain_us=preset.chain_window_ms * _MS,
+    )
+    slow = replace(windows, work_us=window_us + preset.commitment_slack_ms * _MS)
+    terms = assess(windows, preset).terms
+    return score_terms({**terms, "memory": assess(slow, preset).terms["memory"]}, stake, preset)
 
 
 def _credit_memory(measurement: Measurement, preset: Preset, rate: int) -> int:

@@ -45,6 +45,10 @@ class Exchange:
         self._provider = provider
         self._transcript = transcript
 
+    def digest(self) -> Digest:
+        """Hash everything that went over the stream so far."""
+        return self._transcript.digest()
+
     async def ask(
         self, request: Message, kind: type[Answer], *, within: float
     ) -> tuple[Answer, int]:

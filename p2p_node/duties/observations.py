@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from protocols.hashing import keccak256
+from protocols.evidence import NO_EVIDENCE, compute_transcript_digest
+from protocols.messages import MAX_TRANSCRIPT_MESSAGES
 from protocols.scoring import Verdict
 from protocols.types import Digest
 
-NO_EVIDENCE = Digest(bytes(32))
-"""Stands for the transcript of a provider that sent nothing, and for a root over none."""
+__all__ = ["MAX_MESSAGES", "NO_EVIDENCE", "Observation", "Transcript"]
 
-
-MAX_MESSAGES = 8
-"""Four requests and their answers."""
+MAX_MESSAGES = MAX_TRANSCRIPT_MESSAGES
 
 
 @dataclass(slots=True)
@@ -27,8 +25,8 @@ class Transcript:
         return len(self.messages) > 1
 
     def digest(self) -> Digest:
-        """Hash the whole exchange: keccak256 over the keccak256 of each message."""
-        return keccak256(*(keccak256(message) for message in self.messages))
+        """Name the exchange by its hash, as the report's evidence does."""
+        return compute_transcript_digest(self.messages)
 
 
 @dataclass(frozen=True, slots=True)

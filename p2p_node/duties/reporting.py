@@ -1,15 +1,15 @@
 """From observations to a published report; and the book of everybody's reports."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from nacl.signing import SigningKey
 
 from p2p_node.duties.observations import NO_EVIDENCE, Observation
 from protocols.envelopes import Verified, seal
+from protocols.evidence import compute_evidence_root
 from protocols.gossip import NetworkView, read_report
 from protocols.lanes import bitmap_of, encode_words, pack_words
-from protocols.merkle import build_tree, hash_leaf
 from protocols.messages import ReportMessage
 from protocols.params import LANES
 from protocols.reports import Report, SignedReport, compute_report_digest
@@ -25,7 +25,7 @@ def build_report(epoch: Epoch, shard: Shard, observations: Iterable[Observation]
     scores = [0] * LANES
     for observation in seen:
         scores[observation.lane] = observation.score
-    transcripts = [each for each in seen if each.transcript != NO_EVIDENCE]
+    transcripts = {o.lane: o.transcript for o in seen if o.transcript != NO_EVIDENCE}
     return Report(
         epoch=epoch,
         shard=shard,
@@ -34,14 +34,6 @@ def build_report(epoch: Epoch, shard: Shard, observations: Iterable[Observation]
         fraud=bitmap_of(o.lane for o in seen if o.verdict is Verdict.WRONG),
         evidence=compute_evidence_root(transcripts),
     )
-
-
-def compute_evidence_root(observations: Sequence[Observation]) -> Digest:
-    """Merkle root over (lane, transcript digest), by lane; zero when there is no transcript."""
-    if not observations:
-        return NO_EVIDENCE
-    leaves = [hash_leaf(o.lane.to_bytes(2, "big") + o.transcript) for o in observations]
-    return Digest(build_tree(b"".join(leaves)).root)
 
 
 def seal_report(

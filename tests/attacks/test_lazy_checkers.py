@@ -5,17 +5,21 @@ from typing import Any
 import pytest
 
 from p2p_node.duties.observations import Observation, Transcript
-from p2p_node.duties.reporting import compute_evidence_root
 from protocols.errors import GossipIgnore, RemoteError
+from protocols.evidence import (
+    compute_evidence_path,
+    compute_evidence_root,
+    find_evidence_root,
+)
 from protocols.gossip import (
     GossipMemory,
     validate_challenge_gossip,
     validate_commitment_gossip,
     validate_report_gossip,
 )
-from protocols.merkle import build_tree, compute_root_from_path, hash_leaf
+from protocols.lanes import bitmap_of
 from protocols.scoring import Verdict
-from protocols.types import TimeMs
+from protocols.types import Digest, TimeMs
 from tests.protocols.gossip_world import load_view
 from tests.vectors.builders import scene
 
@@ -30,17 +34,21 @@ def observe(checker: str, lane: int) -> Observation:
     return Observation(lane, Verdict.OK, 1000 + lane, 10**12, transcript.digest(), transcript)
 
 
-def opens(root: bytes, seen: list[Observation], lane: int) -> bool:
-    """Whether these observations open a lane of an evidence root, as an audit would ask."""
-    leaves = [hash_leaf(each.lane.to_bytes(2, "big") + each.parts.digest()) for each in seen]
-    position = [each.lane for each in seen].index(lane)
-    path = build_tree(b"".join(leaves)).path(position)
-    return compute_root_from_path(leaves[position], position, len(leaves), path) == root
+def find_root(seen: list[Observation]) -> Digest:
+    """Evidence root of what a checker has seen."""
+    return compute_evidence_root({each.lane: each.transcript for each in seen})
+
+
+def opens(root: Digest, seen: list[Observation], lane: int) -> bool:
+    """Whether these observations open a lane of an evidence root, as an audit asks."""
+    transcripts = {each.lane: each.parts.digest() for each in seen}
+    path = compute_evidence_path(transcripts, lane)
+    return find_evidence_root(bitmap_of(transcripts), lane, transcripts[lane], path) == root
 
 
 def test_a_copied_evidence_root_cannot_be_opened() -> None:
     bobs = [observe("bob", lane) for lane in range(5)]
-    root = compute_evidence_root(bobs)
+    root = find_root(bobs)
     copied = [observe("mallory", lane) for lane in range(5)]
 
     assert all(opens(root, bobs, lane) for lane in range(5))
@@ -53,7 +61,7 @@ def test_the_evidence_root_binds_every_transcript() -> None:
     mallorys = [observe("mallory", lane) for lane in range(5)]
 
     assert [each.score for each in bobs] == [each.score for each in mallorys]
-    assert compute_evidence_root(bobs) != compute_evidence_root(mallorys)
+    assert find_root(bobs) != find_root(mallorys)
 
 
 def test_a_report_cannot_be_sent_for_anothers_seat() -> None:

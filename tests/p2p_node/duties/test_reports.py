@@ -15,7 +15,7 @@ from p2p_node.duties.publishing import (
     republish_report,
     serve_reports,
 )
-from p2p_node.duties.reporting import ReportBook, build_report, compute_evidence_root
+from p2p_node.duties.reporting import ReportBook, build_report
 from p2p_node.net.errors import StreamEndedError
 from p2p_node.node import Node
 from p2p_node.roles.lying_checker import invent_report
@@ -60,7 +60,6 @@ def test_report_says_what_was_observed() -> None:
 
 
 def test_no_transcripts_no_evidence() -> None:
-    assert compute_evidence_root([]) == NO_EVIDENCE
     assert build_report(EPOCH, SHARD, [observation(0, Verdict.ABSENT)]).evidence == NO_EVIDENCE
 
 
