@@ -271,6 +271,7 @@ def _to_slot(values: Sequence[Any]) -> SlotRecord:
         exit_epoch,
         stake_units,
         stake,
+        *_,
     ) = values
     return SlotRecord(
         index=index,

@@ -7,7 +7,7 @@ as long as its wallet has sent nothing else since.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from chain.abi import CONTRACTS, get_interface
@@ -29,6 +29,11 @@ STAKE_UNIT: Final = TOKEN
 
 REUSE_MARGIN_EPOCHS: Final = 1
 """A slot is reused only when its last epoch has left the ring of scores, and one epoch more."""
+
+WHOLE_EMISSION_BPS: Final = 10_000
+"""The emission schedule is paid in full to begin with; the Steward can only lower it."""
+
+_NOBODY: Final = Wallet(bytes(20))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +103,16 @@ def plan_deployment(
     }
     if options.token is not None:
         addresses = {"Token": options.token} | addresses
+    resolved = replace(
+        options, owner=options.owner or deployer, guardian=options.guardian or deployer
+    )
     steps = [
         Step(
             label=f"deployment of {name}",
             call=Call(
                 to=None,
                 data=get_interface(name).encode_deployment(
-                    _CONSTRUCTORS[name](addresses, genesis, options)
+                    _CONSTRUCTORS[name](addresses, genesis, resolved)
                 ),
             ),
             creates=name,
@@ -137,13 +145,34 @@ def _registry(
     preset = options.preset
     return (
         addresses["Token"],
-        preset.min_provider_stake,
-        preset.min_checker_stake,
+        addresses["Steward"],
+        # Until they are deployed as well, nobody is at their places.
+        addresses.get("Penalties", _NOBODY),
+        addresses.get("Delegation", _NOBODY),
         STAKE_UNIT,
         genesis,
         preset.epoch_seconds,
         preset.unstake_delay_seconds,
         preset.ring_epochs + REUSE_MARGIN_EPOCHS,
+    )
+
+
+def _steward(
+    addresses: Mapping[str, Wallet], _: int, options: DeploymentOptions
+) -> tuple[object, ...]:
+    preset = options.preset
+    return (
+        addresses["Registry"],
+        options.owner or _NOBODY,
+        options.guardian or _NOBODY,
+        preset.steward_delay_seconds,
+        (
+            preset.min_provider_stake,
+            preset.min_checker_stake,
+            preset.fraud_slash_bps,
+            preset.bounty_bps,
+            WHOLE_EMISSION_BPS,
+        ),
     )
 
 
@@ -183,6 +212,7 @@ Constructor = Callable[[Mapping[str, Wallet], int, DeploymentOptions], tuple[obj
 _CONSTRUCTORS: Final[Mapping[str, Constructor]] = {
     "Token": _token,
     "Registry": _registry,
+    "Steward": _steward,
     "Beacon": _beacon,
     "Consensus": _consensus,
     "Rewards": _rewards,

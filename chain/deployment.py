@@ -198,9 +198,8 @@ def _numbers_of(deployment: Deployment) -> dict[tuple[str, str], int]:
     return {
         ("Registry", "genesis"): deployment.genesis,
         ("Registry", "epoch_seconds"): preset.epoch_seconds,
-        ("Registry", "min_provider_stake"): preset.min_provider_stake,
-        ("Registry", "min_checker_stake"): preset.min_checker_stake,
         ("Registry", "unstake_delay_seconds"): preset.unstake_delay_seconds,
+        ("Steward", "delay_seconds"): preset.steward_delay_seconds,
         ("Consensus", "seats"): preset.seats,
         ("Consensus", "grace_seconds"): preset.grace_seconds,
         ("Consensus", "tolerance_shift"): preset.tolerance_shift,
