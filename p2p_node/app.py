@@ -14,11 +14,15 @@ from nacl.signing import SigningKey
 from chain.calls import Calls
 from chain.client import ChainClient
 from chain.deployment import Deployment, verify_deployment
+from chain.did import MachineCard
+from chain.identity import IdentityAdapter
+from chain.networks import find_network
 from chain.rpc import Rpc
 from chain.signer import Signer
 from chain.transactions import TransactionManager
 from p2p_node.clock import Clock
 from p2p_node.duties.device_book import DeviceBook
+from p2p_node.duties.identifying import MachineSettings
 from p2p_node.net import open_network
 from p2p_node.net.settings import NetworkSettings
 from p2p_node.node import Identity, Node
@@ -67,6 +71,7 @@ class AppSettings:
     announce: tuple[str, ...] = ()
     network_key: bytes | None = field(default=None, repr=False)
     host: HostSettings = field(default_factory=HostSettings)
+    machine: MachineSettings = field(default_factory=MachineSettings)
     exit_with: Callable[[], bool] | None = None
     """Asked once a second: whether to end, because whoever started this node is gone."""
 
@@ -130,6 +135,13 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
         chain = ChainClient(rpc, deployment)
         clock = Clock()
         preset = deployment.preset
+        transactions = TransactionManager(
+            rpc,
+            keys.signer,
+            StoreJournal(store),
+            chain_id=deployment.chain_id,
+            poll_seconds=min(1.0, preset.epoch_seconds / POLLS_PER_EPOCH),
+        )
         node = Node(
             identity=Identity(keys.node_key, keys.wallet, keys.sign_digest),
             preset=preset,
@@ -148,17 +160,23 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
             network=network,
             chain=chain,
             calls=Calls(deployment),
-            transactions=TransactionManager(
-                rpc,
-                keys.signer,
-                StoreJournal(store),
-                chain_id=deployment.chain_id,
-                poll_seconds=min(1.0, preset.epoch_seconds / POLLS_PER_EPOCH),
-            ),
+            transactions=transactions,
             store=durable,
             data_dir=settings.data_dir,
             host=settings.host,
             devices=DeviceBook(read_policy(settings.data_dir / POLICY_FILE)),
+            machine=settings.machine,
+            keeper=IdentityAdapter(
+                rpc,
+                transactions,
+                find_network(deployment.chain_id),
+                MachineCard(
+                    chain_id=deployment.chain_id,
+                    network_id=deployment.network_id,
+                    wallet=keys.wallet,
+                    node_key=network.node_key,
+                ),
+            ),
         )
         run_file = stack.enter_context(RunFile(settings.data_dir))
         run_file.write(

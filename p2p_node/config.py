@@ -30,6 +30,13 @@ ROLES: Final = ("provider", "checker", "bootstrap")
 ADVERSARIES: Final = ("cheating-provider", "absent-provider", "lying-checker")
 """Roles that break the rules, for test networks; no help text offers them."""
 
+MACHINE_IDENTITIES: Final = ("none", "did", "machine")
+MACHINE_TIERS: Final = ("entry", "basic", "pro")
+"""As `chain.identity` names them, which would import web3."""
+
+MAX_BOND: Final = 10**9
+"""Whole PEAQ; more than there are in circulation for anybody to mean."""
+
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
 
@@ -98,6 +105,9 @@ class NodeConfig:
     cpu_threads: int
     cpu_memory: int
     cores: int | None
+    machine_identity: str
+    machine_tier: str
+    machine_bond: int
     log_level: str
     log_format: str
 
@@ -421,6 +431,32 @@ SETTINGS: Final[Mapping[str, Setting]] = {
             f"auto, or a number from 0 to {MAX_CORES}",
             "cores that a provider shows with chains; auto takes all that it may use",
             metavar="COUNT",
+            number=True,
+        ),
+        Setting(
+            "machine_identity",
+            lambda text: _one_of(text, MACHINE_IDENTITIES),
+            f"one of {', '.join(MACHINE_IDENTITIES)}",
+            "what a provider registers its machine as with peaq, beside our own registry: a "
+            "document of the DID precompile, a machine's NFT, or nothing",
+            default="none",
+            metavar="KIND",
+        ),
+        Setting(
+            "machine_tier",
+            lambda text: _one_of(text, MACHINE_TIERS),
+            f"one of {', '.join(MACHINE_TIERS)}",
+            "subscription tier of a machine's NFT",
+            default="entry",
+            metavar="TIER",
+        ),
+        Setting(
+            "machine_bond",
+            lambda text: _parse_number(text, 0, MAX_BOND),
+            f"a number from 0 to {MAX_BOND}",
+            "whole PEAQ to pay at most as a machine's bond, which is never given back",
+            default=0,
+            metavar="PEAQ",
             number=True,
         ),
         Setting(

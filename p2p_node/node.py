@@ -11,6 +11,7 @@ from chain.client import ChainClient
 from chain.transactions import TransactionManager
 from p2p_node.clock import Clock
 from p2p_node.duties.device_book import DeviceBook
+from p2p_node.duties.identifying import IdentityKeeper, MachineSettings
 from p2p_node.duties.reporting import ReportBook
 from p2p_node.net.api import Network
 from p2p_node.storage import AsyncStore
@@ -48,3 +49,6 @@ class Node:
     gossip: GossipMemory = field(default_factory=GossipMemory)
     reports: ReportBook = field(default_factory=ReportBook)
     devices: DeviceBook = field(default_factory=DeviceBook)
+    machine: MachineSettings = field(default_factory=MachineSettings)
+    keeper: IdentityKeeper | None = None
+    """Where a provider's machine is registered with peaq, if `machine` says so."""

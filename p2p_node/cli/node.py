@@ -40,7 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         logger.warning("%s is no setting of this program", variable)
     # Imported here, because they take a second that other commands should not pay.
     from chain.deployment import read_deployment
+    from chain.identity import TIERS, IdentityKind
     from p2p_node.app import AppSettings, Keys, NoWallet, run_node
+    from p2p_node.duties.identifying import MachineSettings
     from p2p_node.workloads.host_settings import HostSettings
 
     if config.role == "bootstrap":
@@ -67,6 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
             cpu_threads=config.cpu_threads,
             cpu_memory_bytes=config.cpu_memory * 1_000_000,
             cores=config.cores,
+        ),
+        machine=MachineSettings(
+            kind=IdentityKind(config.machine_identity),
+            tier=TIERS[config.machine_tier],
+            most_bond=config.machine_bond * 10**18,
         ),
         exit_with=is_orphaned() if arguments.exit_with_parent else None,
     )

@@ -15,6 +15,7 @@ from p2p_node.duties.claiming import claim_forever
 from p2p_node.duties.device_reporting import DeviceReporter
 from p2p_node.duties.job_answering import Host
 from p2p_node.duties.job_serving import JobServer
+from p2p_node.duties.identifying import identify
 from p2p_node.duties.publishing import serve_reports
 from p2p_node.duties.registering import ensure_registered
 from p2p_node.duties.rounds import run_rounds
@@ -44,6 +45,8 @@ async def participate_as_provider(node: Node, host: Host) -> None:
         nursery.start_soon(announce, node, Role.PROVIDER)
         nursery.start_soon(claim_forever, node, Role.PROVIDER, index, slot.joined_epoch)
         nursery.start_soon(server.run)
+        if node.keeper is not None:
+            nursery.start_soon(identify, node.keeper, node.machine, node.network.counters)
 
 
 async def participate_as_checker(node: Node, assess: AssessAs) -> None:

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chain.identity import TIERS, IdentityKind
 from p2p_node.config import (
     ADVERSARIES,
+    MACHINE_IDENTITIES,
+    MACHINE_TIERS,
     MAX_CORES,
     ROLES,
     SETTINGS,
@@ -60,6 +63,9 @@ def test_defaults() -> None:
         cpu_threads=1,
         cpu_memory=2048,
         cores=None,
+        machine_identity="none",
+        machine_tier="entry",
+        machine_bond=0,
         log_level="info",
         log_format="text",
     )
@@ -184,6 +190,9 @@ def test_roles_are_those_of_the_program() -> None:
         ("cpu_memory", "-1"),
         ("cores", "513"),
         ("cores", "all"),
+        ("machine_identity", "nft"),
+        ("machine_tier", "3"),
+        ("machine_bond", "1.5"),
         ("log_level", "loud"),
         ("log_format", "xml"),
     ],
@@ -293,3 +302,8 @@ def test_help_names_every_setting_and_no_adversary() -> None:
         assert setting.flag in text
     for role in ADVERSARIES:
         assert role not in text
+
+
+def test_machine_identities_are_those_of_the_adapter() -> None:
+    assert tuple(IdentityKind) == MACHINE_IDENTITIES
+    assert tuple(TIERS) == MACHINE_TIERS
