@@ -13,9 +13,9 @@ from p2p_node.duties.announcing import announce, follow_announcements
 from p2p_node.duties.challenges import follow_challenges
 from p2p_node.duties.claiming import claim_forever
 from p2p_node.duties.device_reporting import DeviceReporter
+from p2p_node.duties.identifying import identify
 from p2p_node.duties.job_answering import Host
 from p2p_node.duties.job_serving import JobServer
-from p2p_node.duties.identifying import identify
 from p2p_node.duties.publishing import serve_reports
 from p2p_node.duties.registering import ensure_registered
 from p2p_node.duties.rounds import run_rounds
