@@ -7,11 +7,13 @@ RemoteError
     │   └── TimedOutError       no answer in time
     ├── MalformedAnswerError    an answer that is no JSON-RPC, too long, or of the wrong type
     ├── RefusedError            a JSON-RPC error: `code` and `message`
-    │   └── RevertedError       a contract refused: `revert_reason` is its text, if any
+    │   ├── RevertedError       a contract refused: `revert_reason` is its text, if any
+    │   └── UnfundedError       the wallet cannot pay for a transaction
     ├── WrongChainError         chain id or code are not those of our deployment
     └── TransactionError        a transaction that did not do what was asked
         ├── FailedError         it is in a block, and it reverted; it cost gas
         ├── SupersededError     another transaction used its nonce
+        ├── ObsoleteError       somebody else did it first; nothing is sent, or the nonce is freed
         └── ExpiredError        the deadline passed; its nonce is freed by the manager itself
 LocalError
 ├── DeploymentFileError         a deployment file that cannot be read
@@ -67,6 +69,13 @@ class RevertedError(RefusedError):
         self.revert_reason = revert_reason
 
 
+class UnfundedError(RefusedError):
+    """The wallet holds too little of the chain's own coin to pay for a transaction."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message, "wallet cannot pay")
+
+
 class WrongChainError(ChainError):
     """The RPC node serves another chain than the deployment is on, or the code is not there."""
 
@@ -102,11 +111,23 @@ class SupersededError(TransactionError):
         self.nonce = nonce
 
 
+class ObsoleteError(TransactionError):
+    """What the transaction was for has been done by somebody else.
+
+    It was not sent; or it waits for a block, and the manager replaces it by an empty transfer,
+    which costs less than a revert.
+    """
+
+    def __init__(self, label: str) -> None:
+        super().__init__("transaction obsolete", label)
+
+
 class ExpiredError(TransactionError):
     """The deadline passed before the transaction was confirmed as asked.
 
-    If it is not in a block yet, the manager replaces it by an empty transfer, so that its nonce
-    does not block others; a block that comes first may still hold it.
+    If it was not in a block yet, the manager replaces it by an empty transfer, so that its nonce
+    does not block others; a block that comes first may still hold it. If it was, it stands: should
+    a reorganisation take it back, it is sent again.
     """
 
     def __init__(self, label: str) -> None:

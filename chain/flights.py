@@ -1,6 +1,6 @@
 """The state of a transaction manager: intents that wait, and nonces in use."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -10,6 +10,7 @@ from hexbytes import HexBytes
 
 from chain.errors import ChainError
 from chain.fees import Fees
+from chain.hexes import to_hex
 from chain.journal import JournalEntry
 from chain.records import Call, Receipt
 from chain.recursion import cap_recursion
@@ -22,6 +23,9 @@ cap_recursion()
 Confirmations: TypeAlias = Literal["finalized"] | int
 """When a transaction counts as done: so many blocks from its own on (1: it is in the newest
 block), or in a finalised block."""
+
+Look: TypeAlias = Callable[[], Awaitable[bool]]
+"""A look at the chain whether an intent has become pointless."""
 
 VOID_GAS: Final = 21_000
 """Gas of the empty transfer that uses up a nonce nobody wants any more."""
@@ -36,6 +40,7 @@ class Ticket:
     call: Call
     label: str
     confirmations: Confirmations
+    is_obsolete: Look | None = None
     abandoned: bool = False
     """The caller does not wait any more: its deadline passed, or it was cancelled."""
     retries: int = 0
@@ -80,25 +85,52 @@ class Flight:
     label: str
     attempts: list[Attempt]
     ticket: Ticket | None
+    current: Attempt
+    """The attempt that is sent, again and again: the newest one, or the one that a block held."""
     receipt: Receipt | None = None
+    landed_in: int | None = None
+    """Height of the block that held it when it was last looked for."""
+    has_landed: bool = False
+    """It was in a block once: whatever its caller wants now, a reorganisation must not lose it."""
+    is_obsolete: bool = False
     revert_reason: str | None = None
     maybe_accepted: bool = False
     """False only as long as every sending was answered by a definite refusal."""
     underpriced: bool = False
     sent_at: bytes | None = None
-    """Hash of the head when the newest attempt was last sent."""
+    """Hash of the head when `current` was last sent."""
     waits_since: int | None = None
-    """Height of the head when the newest attempt was first sent by this process."""
+    """Height of the head when `current` was first sent by this process."""
 
     @property
     def newest(self) -> Attempt:
-        """The attempt that replaces all others."""
+        """The attempt that offers most."""
         return self.attempts[-1]
 
     @property
     def is_unwanted(self) -> bool:
-        """Tell whether its caller has given up."""
-        return self.ticket is not None and self.ticket.abandoned
+        """Tell whether its nonce is better used for nothing."""
+        if self.is_obsolete:
+            return True
+        return self.ticket is not None and self.ticket.abandoned and not self.has_landed
+
+    def add(self, attempt: Attempt) -> None:
+        """Let another attempt compete, and be the one that is sent from now on."""
+        self.attempts.append(attempt)
+        self.current = attempt
+
+    def land(self, receipt: Receipt) -> None:
+        """Note that a block holds one of the attempts."""
+        self.receipt = receipt
+        self.landed_in = receipt.block_number
+        self.has_landed = True
+        self.current = self.attempt_with(receipt.transaction_hash)
+
+    def take_off(self, height: int) -> None:
+        """Note that no block holds it any more: the same bytes get a fresh wait."""
+        self.landed_in = None
+        self.sent_at = None
+        self.waits_since = height
 
     def is_void(self, attempt: Attempt) -> bool:
         """Tell whether an attempt only uses up the nonce, instead of what was asked for."""
@@ -117,6 +149,14 @@ def make_void_call(wallet: Wallet) -> Call:
     return Call(to=wallet, gas_limit=VOID_GAS)
 
 
+def describe_call(call: Call, sender: Wallet) -> dict[str, str]:
+    """Write a call for `eth_call` and `eth_estimateGas`."""
+    described = {"from": to_hex(sender), "data": to_hex(call.data), "value": to_hex(call.value)}
+    if call.to is not None:
+        described["to"] = to_hex(call.to)
+    return described
+
+
 def restore_flights(entries: Sequence[JournalEntry]) -> list[Flight]:
     """Rebuild the flights that a journal tells of, in order of their nonces.
 
@@ -129,10 +169,15 @@ def restore_flights(entries: Sequence[JournalEntry]) -> list[Flight]:
         flight = flights.get(entry.nonce)
         if flight is None:
             flights[entry.nonce] = Flight(
-                entry.nonce, entry.label, [attempt], ticket=None, maybe_accepted=True
+                entry.nonce,
+                entry.label,
+                [attempt],
+                ticket=None,
+                current=attempt,
+                maybe_accepted=True,
             )
         else:
-            flight.attempts.append(attempt)
+            flight.add(attempt)
     return [flights[nonce] for nonce in sorted(flights)]
 
 

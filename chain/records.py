@@ -166,3 +166,7 @@ class Call:
     data: bytes = b""
     value: int = 0
     gas_limit: int | None = None
+
+    def intent(self, label: str) -> tuple[object, ...]:
+        """What makes two calls the same intent: all but the gas limit, which estimates change."""
+        return label, self.to, self.data, self.value

@@ -17,8 +17,10 @@ class Refusal(Enum):
     """Its nonce is in a block already, perhaps by an earlier attempt of ours."""
     UNDERPRICED = "underpriced"
     """Another one with its nonce waits and pays as much, or the price is below the minimum."""
+    UNFUNDED = "unfunded"
+    """The wallet cannot pay for it."""
     OTHER = "other"
-    """It will never be taken like this: too little balance, too much gas, a bad signature."""
+    """It will never be taken like this: too much gas, a bad signature."""
 
 
 _PHRASES: Final = (
@@ -38,6 +40,16 @@ _PHRASES: Final = (
             "gasprice is too low",
             "fee too low",
             "pool is full",
+        ),
+    ),
+    (
+        Refusal.UNFUNDED,
+        (
+            "insufficient funds",
+            "insufficient balance",
+            "balance is too low",
+            "balance too low",
+            "pay some fees",
         ),
     ),
 )

@@ -6,7 +6,8 @@ How a transaction goes:
                                   ▲               │          │
                                   └── replaced ◄──┤          └─ block taken back: the same bytes
                                       (+20 %)     │             are sent again
-                                                  └─ caller gave up: replaced by an empty transfer
+                                                  └─ caller gave up, or somebody else was faster:
+                                                     replaced by an empty transfer
 
 At most one nonce is outside the chain at a time, unless the caller asks for more, so an attempt
 that is stuck holds up its successors but leaves no gap. Everything that was signed is in the
@@ -17,6 +18,7 @@ The manager's state changes in one task only, `run`; callers of `execute` leave 
 """
 
 import logging
+import math
 from collections import deque
 from typing import Final
 
@@ -29,10 +31,12 @@ from chain.errors import (
     ExpiredError,
     FailedError,
     MalformedAnswerError,
+    ObsoleteError,
     QueueFullError,
     RefusedError,
     RevertedError,
     SupersededError,
+    UnfundedError,
     WrongChainError,
 )
 from chain.fees import FeePolicy, Fees, compute_first_offer, compute_replacement
@@ -41,7 +45,9 @@ from chain.flights import (
     Attempt,
     Confirmations,
     Flight,
+    Look,
     Ticket,
+    describe_call,
     make_void_call,
     restore_flights,
 )
@@ -72,6 +78,9 @@ MAX_FLIGHTS: Final = 64
 
 MAX_ATTEMPTS: Final = 16
 """Replacements of one nonce: the last one offers 1.2^15 = 15 times the first."""
+
+UNFUNDED_SECONDS: Final = 60.0
+"""Between two warnings that the wallet cannot pay: whoever is refused tries again every second."""
 
 MAX_RETRIES: Final = 3
 """How often an intent gets another nonce because a stranger had just used its own."""
@@ -115,10 +124,14 @@ class TransactionManager:
         self._queue: deque[Ticket] = deque()
         self._flights: list[Flight] = restore_flights(journal.entries())
         self._restored = {
-            _intent(flight.label, flight.attempts[0].call): flight for flight in self._flights
+            flight.attempts[0].call.intent(flight.label): flight for flight in self._flights
         }
         self._seen: bytes | None = None
         self._wake = trio.Event()
+        self._final_count = 0
+        self._told_unfunded = -math.inf
+        self.paid = 0
+        """Wei that transactions have cost which became final while this manager ran."""
 
     @property
     def wallet(self) -> Wallet:
@@ -132,6 +145,7 @@ class TransactionManager:
         label: str,
         deadline: float,
         confirmations: Confirmations = "finalized",
+        is_obsolete: Look | None = None,
     ) -> Receipt:
         """Execute a call and return the receipt once it is confirmed as asked.
 
@@ -140,16 +154,20 @@ class TransactionManager:
         that one's outcome is returned, and nothing is sent a second time.
 
         `deadline` is on Trio's clock, as in `trio.CancelScope`. A caller whose deadline passes or
-        who is cancelled gives the intent up.
+        who is cancelled gives the intent up, unless a block holds it already.
+
+        `is_obsolete` looks whether somebody else has done the same: just before the first sending,
+        and with every new block as long as no block holds the transaction. If so, nothing is sent,
+        or the nonce is freed by an empty transfer, instead of paying for a revert.
 
         Raises ExpiredError, FailedError (in a block, but reverted), SupersededError,
-        RevertedError (the estimate says it would revert; nothing was sent), RefusedError (the
-        endpoint will not take it), or QueueFullError.
+        ObsoleteError, RevertedError (the estimate says it would revert; nothing was sent),
+        UnfundedError, RefusedError (the endpoint will not take it), or QueueFullError.
         """
         if call.gas_limit is not None and call.gas_limit > MAX_GAS:
             raise LocalError(f"{label}: gas limit {call.gas_limit}, expected at most {MAX_GAS}")
-        ticket = Ticket(call, label, confirmations)
-        restored = self._restored.pop(_intent(label, call), None)
+        ticket = Ticket(call, label, confirmations, is_obsolete)
+        restored = self._restored.pop(call.intent(label), None)
         if restored is not None:
             self._attach(restored, ticket)
         elif len(self._queue) >= MAX_QUEUE:
@@ -227,15 +245,17 @@ class TransactionManager:
         used = await self._transaction_count("latest")
         final_number = await self._final_number(head)
         for flight in list(self._flights):
-            before = flight.receipt
-            flight.receipt = await self._find_receipt(flight) if used > flight.nonce else None
-            if flight.receipt is not None:
-                await self._report(flight, flight.receipt, head, final_number)
+            flight.receipt = None
+            receipt = await self._find_receipt(flight) if used > flight.nonce else None
+            if receipt is not None:
+                flight.land(receipt)
+                await self._report(flight, receipt, head, final_number)
             elif used > flight.nonce:
                 await self._check_superseded(flight, final_number)
             else:
-                if before is not None:
-                    _log.warning("%s: block %d was taken back", flight.label, before.block_number)
+                if flight.landed_in is not None:
+                    _log.warning("%s: block %d was taken back", flight.label, flight.landed_in)
+                    flight.take_off(head.number)
                 await self._push(flight, head)
 
     async def _report(
@@ -250,6 +270,8 @@ class TransactionManager:
             if is_final if wanted == "finalized" else depth >= wanted:
                 await self._settle(ticket, flight, receipt)
         if is_final:
+            self.paid += receipt.gas_used * receipt.gas_price
+            self._final_count = max(self._final_count, flight.nonce + 1)
             self._finish(flight)
 
     async def _settle(self, ticket: Ticket, flight: Flight, receipt: Receipt) -> None:
@@ -278,31 +300,50 @@ class TransactionManager:
         self._journal.forget(flight.nonce)
 
     async def _push(self, flight: Flight, head: Head) -> None:
-        """Send the newest attempt again, or a better one in its place."""
-        newest = flight.newest
+        """Send the current attempt again, or a better one in its place."""
+        before = flight.current
         if flight.waits_since is None:
             flight.waits_since = head.number
+        await self._look_whether_obsolete(flight)
         is_late = head.number - flight.waits_since >= self._replace_after_blocks
-        must_void = flight.is_unwanted and not flight.is_void(newest)
+        must_void = flight.is_unwanted and not flight.is_void(before)
         has_room = len(flight.attempts) < MAX_ATTEMPTS
         if must_void or (has_room and (is_late or flight.underpriced)):
-            fees = compute_replacement(self._fees, newest.fees, head.base_fee)
+            fees = compute_replacement(self._fees, flight.newest.fees, head.base_fee)
             if fees is not None:
-                call = make_void_call(self._signer.address) if must_void else newest.call
-                flight.attempts.append(self._sign(flight.nonce, flight.label, call, fees))
+                call = make_void_call(self._signer.address) if must_void else before.call
+                flight.add(self._sign(flight.nonce, flight.label, call, fees))
                 flight.underpriced = False
                 flight.waits_since = head.number
-        if flight.sent_at != head.hash or flight.newest is not newest:
+        if flight.sent_at != head.hash or flight.current is not before:
             await self._send(flight, head)
+
+    async def _look_whether_obsolete(self, flight: Flight) -> None:
+        ticket = flight.ticket
+        if ticket is None or ticket.is_obsolete is None or flight.is_void(flight.current):
+            return
+        flight.is_obsolete = False
+        if not await ticket.is_obsolete():
+            return
+        if await self._transaction_count("latest") > flight.nonce:
+            # It is our own that has just come into a block: the next look will find it.
+            return
+        _log.info("%s: somebody else was faster, nonce %d is freed", flight.label, flight.nonce)
+        flight.is_obsolete = True
+        if not ticket.settled.is_set():
+            ticket.fail(ObsoleteError(flight.label))
 
     async def _start(self, ticket: Ticket, head: Head) -> None:
         """Give a nonce to the intent that was the queue's front, and send it for the first time."""
         try:
             gas_limit = await self._choose_gas_limit(ticket)
             fees = compute_first_offer(self._fees, head.base_fee, await self._suggested_tip())
-            nonce = await self._transaction_count("latest")
+            nonce = max(self._final_count, await self._transaction_count("latest"))
+            if ticket.is_obsolete is not None and await ticket.is_obsolete():
+                ticket.fail(ObsoleteError(ticket.label))
+                return
         except RefusedError as error:
-            ticket.fail(error)
+            ticket.fail(self._name_refusal(ticket.label, error))
             return
         except ChainError:
             if not ticket.abandoned:
@@ -314,7 +355,9 @@ class TransactionManager:
             nonce = max(nonce, self._flights[-1].nonce + 1)
         call = Call(ticket.call.to, ticket.call.data, ticket.call.value, gas_limit)
         attempt = self._sign(nonce, ticket.label, call, fees)
-        flight = Flight(nonce, ticket.label, [attempt], ticket, waits_since=head.number)
+        flight = Flight(
+            nonce, ticket.label, [attempt], ticket, current=attempt, waits_since=head.number
+        )
         self._flights.append(flight)
         await self._send(flight, head)
 
@@ -346,21 +389,22 @@ class TransactionManager:
         return attempt
 
     async def _send(self, flight: Flight, head: Head) -> None:
-        """Send the newest attempt, and understand a refusal."""
+        """Send the current attempt, and understand a refusal."""
         was_accepted = flight.maybe_accepted
         # Whatever happens from here on, it may have arrived, unless a refusal says otherwise.
         flight.maybe_accepted = True
         try:
-            await self._rpc.request("eth_sendRawTransaction", to_hex(flight.newest.raw))
+            await self._rpc.request("eth_sendRawTransaction", to_hex(flight.current.raw))
         except RefusedError as error:
             refusal = classify_refusal(error.message)
             _log.info("%s: sent, and told: %s", flight.label, error.message)
+            named = self._name_refusal(flight.label, error)
             if refusal is Refusal.UNDERPRICED:
                 flight.underpriced = True
             if refusal in (Refusal.KNOWN, Refusal.UNDERPRICED) or was_accepted:
                 flight.sent_at = head.hash
             else:
-                self._take_back(flight, error, refusal)
+                self._take_back(flight, named, refusal)
         else:
             flight.sent_at = head.hash
 
@@ -379,11 +423,30 @@ class TransactionManager:
         else:
             ticket.fail(error)
 
+    def _name_refusal(self, label: str, error: RefusedError) -> RefusedError:
+        """Turn the refusal of a wallet that cannot pay into an error of its own, and say so."""
+        if isinstance(error, RevertedError):
+            return error
+        if classify_refusal(error.message) is not Refusal.UNFUNDED:
+            return error
+        now = trio.current_time()
+        if now - self._told_unfunded >= UNFUNDED_SECONDS:
+            self._told_unfunded = now
+            _log.warning(
+                "%s: the wallet cannot pay for it; send some of the chain's coin to %s (%s)",
+                label,
+                to_hex(self._signer.address),
+                error.message,
+            )
+        return UnfundedError(error.code, error.message)
+
     async def _choose_gas_limit(self, ticket: Ticket) -> int:
         call = ticket.call
         if call.gas_limit is not None:
             return call.gas_limit
-        estimate = await self._rpc.quantity("eth_estimateGas", self._call_object(call))
+        estimate = await self._rpc.quantity(
+            "eth_estimateGas", describe_call(call, self._signer.address)
+        )
         if estimate > MAX_GAS:
             raise RefusedError(0, f"{ticket.label} needs {estimate} gas, more than {MAX_GAS}")
         return min(MAX_GAS, estimate * GAS_MARGIN_PERCENT // 100)
@@ -411,7 +474,9 @@ class TransactionManager:
             return "out of gas"
         block = to_hex(receipt.block_number - 1)
         try:
-            await self._rpc.request("eth_call", self._call_object(attempt.call), block)
+            await self._rpc.request(
+                "eth_call", describe_call(attempt.call, self._signer.address), block
+            )
         except RevertedError as error:
             return error.revert_reason
         except ChainError as error:
@@ -429,18 +494,3 @@ class TransactionManager:
         return await self._rpc.quantity(
             "eth_getTransactionCount", to_hex(self._signer.address), block
         )
-
-    def _call_object(self, call: Call) -> dict[str, str]:
-        described = {
-            "from": to_hex(self._signer.address),
-            "data": to_hex(call.data),
-            "value": to_hex(call.value),
-        }
-        if call.to is not None:
-            described["to"] = to_hex(call.to)
-        return described
-
-
-def _intent(label: str, call: Call) -> tuple[object, ...]:
-    """What makes two calls the same intent: all but the gas limit, which estimates change."""
-    return label, call.to, call.data, call.value

@@ -66,15 +66,25 @@ class AnvilBackend:
     def __init__(self, url: str) -> None:
         self.url = url
         self._session = requests.Session()
+        self._miner = 0
 
     def mine(self, blocks: int = 1) -> None:
         for _ in range(blocks):
             self.request("evm_mine")
 
     def reorganise(self, depth: int) -> None:
+        # Another miner makes other blocks: empty ones would come out the same.
+        self._miner += 1
+        self.request("anvil_setCoinbase", f"0x{self._miner:040x}")
         self.request("anvil_reorg", depth, [])
         # anvil puts what the old blocks held back into its pool; a real reorganisation need not.
         self.request("anvil_dropAllTransactions")
+
+    def roll_back(self, depth: int) -> None:
+        """Take blocks back and put a single one in their place: the chain is shorter then."""
+        self.request("anvil_rollback", depth)
+        self.request("anvil_dropAllTransactions")
+        self.mine()
 
     def waits(self, transaction_hash: bytes) -> bool:
         found = self.request("eth_getTransactionByHash", "0x" + transaction_hash.hex())
@@ -109,7 +119,8 @@ def running_devchain() -> Iterator[DevchainBackend]:
 
 
 @contextmanager
-def running_anvil() -> Iterator[AnvilBackend]:
+def running_anvil(finality_blocks: int = 2) -> Iterator[AnvilBackend]:
+    """Start anvil; `finalized` is so many blocks, an even number, behind the head."""
     program = require.program("anvil")
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
@@ -117,8 +128,8 @@ def running_anvil() -> Iterator[AnvilBackend]:
         [
             *(program, "--port", str(port), "--hardfork", "london", "--no-mining", "--quiet"),
             *("--chain-id", str(CHAIN_ID), "--accounts", "1"),
-            # `finalized` is two of these behind the head, as on the devchain.
-            *("--slots-in-an-epoch", "1"),
+            # `finalized` is two of these behind the head.
+            *("--slots-in-an-epoch", str(finality_blocks // 2)),
         ]
     )
     backend = AnvilBackend(f"http://127.0.0.1:{port}")
@@ -126,7 +137,7 @@ def running_anvil() -> Iterator[AnvilBackend]:
         _wait_until_listening(port, process)
         for signer in (FUNDER, ALICE, BOB):
             backend.request("anvil_setBalance", "0x" + signer.address.hex(), hex(1000 * ETHER))
-        backend.mine(4)
+        backend.mine(2 + finality_blocks)
         yield backend
     finally:
         backend.close()

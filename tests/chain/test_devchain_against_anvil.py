@@ -188,7 +188,7 @@ def test_a_revert_with_a_reason_reads_the_same(both: Both) -> None:
             (signed(ALICE, 0, max_fee=20 * GWEI), signed(ALICE, 0, value=2, max_fee=20 * GWEI)),
             Refusal.UNDERPRICED,
         ),
-        ((signed(ALICE, 0, value=10**30),), Refusal.OTHER),
+        ((signed(ALICE, 0, value=10**30),), Refusal.UNFUNDED),
         ((signed(ALICE, 0, gas=20_000),), Refusal.OTHER),
         ((signed(ALICE, 0, gas=40_000_000),), Refusal.OTHER),
         ((signed(ALICE, 0, chain_id=1),), Refusal.OTHER),

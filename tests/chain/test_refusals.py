@@ -14,20 +14,21 @@ from chain.refusals import Refusal, classify_refusal
         ("replacement transaction underpriced", Refusal.UNDERPRICED),
         ("transaction underpriced", Refusal.UNDERPRICED),
         ("txpool is full", Refusal.UNDERPRICED),
-        ("insufficient funds for gas * price + value", Refusal.OTHER),
+        ("insufficient funds for gas * price + value", Refusal.UNFUNDED),
         ("intrinsic gas too low", Refusal.OTHER),
         ("exceeds block gas limit", Refusal.OTHER),
         # anvil
         ("transaction already imported", Refusal.KNOWN),
         ("nonce too low", Refusal.NONCE_USED),
         ("max fee per gas less than block base fee", Refusal.UNDERPRICED),
-        ("Insufficient funds for gas * price + value", Refusal.OTHER),
+        ("Insufficient funds for gas * price + value", Refusal.UNFUNDED),
         # frontier gives geth's words; these are substrate's pool's own
         ("Transaction is temporarily banned", Refusal.KNOWN),
         ("Priority is too low: (5 vs 5)", Refusal.UNDERPRICED),
         ("gas price less than block base fee", Refusal.UNDERPRICED),
         ("Invalid Transaction: Transaction is outdated", Refusal.NONCE_USED),
         ("Transaction is stale", Refusal.NONCE_USED),
+        ("Inability to pay some fees (e.g. account balance too low)", Refusal.UNFUNDED),
         ("", Refusal.OTHER),
     ],
 )

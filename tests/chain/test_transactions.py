@@ -11,6 +11,7 @@ from chain.errors import (
     QueueFullError,
     RefusedError,
     RevertedError,
+    UnfundedError,
 )
 from chain.fees import FeePolicy
 from chain.records import Call
@@ -58,6 +59,7 @@ async def test_final_means_final_and_clears_the_journal(backend: Backend) -> Non
         assert isinstance(final, dict)
         assert int(final["number"], 16) >= receipt.block_number
         await until(lambda: bench.is_settled)
+        assert bench.manager.paid == receipt.gas_used * receipt.gas_price
 
 
 async def test_confirmations_are_counted(devchain: DevchainBackend) -> None:
@@ -320,13 +322,17 @@ async def test_a_queue_is_bounded(devchain: DevchainBackend) -> None:
 
 
 async def test_what_the_wallet_cannot_pay_is_refused_and_holds_up_nobody(
-    backend: Backend,
+    backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with managing(backend) as bench:
-        bench.start(transfer(2000 * ETHER), "castle")
-        await until(lambda: "castle" in bench.outcomes)
-        error = bench.outcomes["castle"]
-        assert isinstance(error, RefusedError), error
+        for label, gas_limit in (("castle", 21_000), ("palace", None), ("manor", 21_000)):
+            bench.start(transfer(2000 * ETHER, gas_limit), label)
+            await until(lambda: label in bench.outcomes)  # noqa: B023 - used at once
+            error = bench.outcomes[label]
+            assert isinstance(error, UnfundedError), error
+        told = [text for text in caplog.messages if "cannot pay" in text]
+        assert len(told) == 1, "not at every refusal"
+        assert "0x" + ALICE.address.hex() in told[0]
         assert bench.is_settled
         bench.start(transfer(), "rent", confirmations=1)
         await bench.receipt_of("rent")
