@@ -14,6 +14,7 @@ from typing import Any, Final
 from chain.answers import parse_head
 from chain.deployment import Deployment, verify_deployment
 from chain.errors import ChainError
+from chain.networks import NETWORKS, find_network
 from chain.rpc import Rpc
 from p2p_node.clock import MAX_DRIFT_MS
 from p2p_node.config import redact_url
@@ -232,6 +233,7 @@ async def check_chain(
             ]
         found = [
             Finding("rpc", Mark.OK, f"{redact_url(url)}, chain {chain_id}, block {head.number}"),
+            check_network(chain_id, None if deployment is None else deployment.preset.name),
             check_clock(time.time_ns() // 1_000_000 if now_ms is None else now_ms, head.timestamp),
         ]
         if deployment is None:
@@ -258,6 +260,33 @@ async def check_chain(
             Finding("network", Mark.OK, f"{name}, {deployment.network_id.hex()[:16]}, as deployed")
         )
         return found
+
+
+def check_network(chain_id: int, preset: str | None) -> Finding:
+    """Is it a chain whose times and bounds are known, with the numbers that are made for it?"""
+    chain = find_network(chain_id)
+    if chain is None:
+        known = ", ".join(f"{each.name} {each.chain_id}" for each in NETWORKS.values())
+        return Finding(
+            "chain",
+            Mark.WARN,
+            f"{chain_id} is none of {known}",
+            "its block time, finality and bound on gas are not known here",
+            "choose another --rpc, unless the chain is your own",
+        )
+    found = (
+        f"{chain.name}, blocks of {chain.block_ms / 1000:g} s, final after "
+        f"{chain.finality_ms / 1000:g} s, gas in {chain.coin}"
+    )
+    if preset in (None, chain.preset):
+        return Finding("chain", Mark.OK, found)
+    return Finding(
+        "chain",
+        Mark.WARN,
+        f"{found}; the deployment has the numbers of {preset}",
+        f"those made for this chain are {chain.preset}'s: phases and ranks count on its block time",
+        "ask whoever deployed it, or choose another --deployment",
+    )
 
 
 def check_clock(now_ms: int, timestamp: int) -> Finding:

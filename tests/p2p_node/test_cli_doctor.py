@@ -24,6 +24,7 @@ from p2p_node.cli.doctor_checks import (
     check_data_dir,
     check_keys,
     check_listen,
+    check_network,
     check_open_files,
     check_policy,
     check_python,
@@ -306,8 +307,10 @@ def make_deployment(chain_id: int) -> Deployment:
 
 async def test_chain_of_another_network(chain: DevchainBackend) -> None:
     now_ms = chain.chain.head().timestamp * 1000
-    rpc, clock, network = await check_chain(chain.url, None, now_ms)
-    assert (rpc.mark, clock.mark, network.mark) == (Mark.OK, Mark.OK, Mark.ABSENT)
+    rpc, known, clock, network = await check_chain(chain.url, None, now_ms)
+    assert (rpc.mark, known.mark, clock.mark) == (Mark.OK, Mark.OK, Mark.OK)
+    assert network.mark is Mark.ABSENT
+    assert "local, blocks of 1 s" in known.found
     assert f"chain {CHAIN_ID}" in rpc.found
     *_, network = await check_chain(chain.url, make_deployment(CHAIN_ID + 1), now_ms)
     assert (network.mark, network.found) == (
@@ -317,6 +320,22 @@ async def test_chain_of_another_network(chain: DevchainBackend) -> None:
     *_, network = await check_chain(chain.url, make_deployment(CHAIN_ID), now_ms)
     assert network.mark is Mark.FAIL
     assert "no code at" in network.found
+
+
+def test_chains_that_are_known_and_their_numbers() -> None:
+    peaq = check_network(3338, "mainnet")
+    assert (peaq.mark, peaq.found) == (
+        Mark.OK,
+        "peaq, blocks of 7 s, final after 21 s, gas in PEAQ",
+    )
+    assert check_network(9990, None).mark is Mark.OK
+    other = check_network(9990, "minimal")
+    assert other.mark is Mark.WARN
+    assert "the deployment has the numbers of minimal" in other.found
+    assert "are testnet's" in other.reason
+    unknown = check_network(1, "mainnet")
+    assert unknown.mark is Mark.WARN
+    assert "1 is none of peaq 3338, agung 9990, local 31337" in unknown.found
 
 
 async def test_chain_that_does_not_answer(unused_tcp_port: int) -> None:
