@@ -5,7 +5,8 @@ from itertools import count
 
 import trio
 
-from chain.errors import ChainError, FailedError
+from chain.errors import ChainError, FailedError, ObsoleteError
+from p2p_node.duties.bundle_finality import stays_on_chain
 from p2p_node.duties.publishing import ask_for_reports
 from p2p_node.node import Node
 from protocols.committee import compute_transmission_order
@@ -22,7 +23,7 @@ PATIENCE_PARTS = 4
 async def send_bundle(node: Node, view: EpochView, shard: Shard, seat: Seat) -> None:
     """Wait for this seat's rank, then see to it that the chain has the bundle of the shard.
 
-    Returns when it is there, sent by whomever, or when the contract no longer takes it.
+    Returns when it is there for good, sent by whomever, or when the contract no longer takes it.
     """
     timeline, preset = node.watcher.timeline, node.preset
     committee = view.committee(shard)
@@ -34,7 +35,9 @@ async def send_bundle(node: Node, view: EpochView, shard: Shard, seat: Seat) -> 
         for attempt in count():
             try:
                 if await node.chain.has_bundle(view.epoch, shard):
-                    return
+                    if await stays_on_chain(node, view, shard, order.index(seat)):
+                        return
+                    continue
                 held = node.reports.count(view.epoch, shard)
                 complete = held == len(committee) or (attempt > 0 and held >= preset.quorum)
                 if complete and await _submit(node, view, shard):
@@ -68,9 +71,12 @@ async def _submit(node: Node, view: EpochView, shard: Shard) -> bool:
     label = f"bundle {view.epoch}/{shard}"
     try:
         receipt = await node.transactions.execute(
-            call, label=label, deadline=node.clock.deadline(end)
+            call,
+            label=label,
+            deadline=node.clock.deadline(end),
+            is_obsolete=lambda: node.chain.has_bundle(view.epoch, shard),
         )
-    except FailedError as error:
+    except (FailedError, ObsoleteError) as error:
         # Most likely somebody else's bundle came first; the next look at the chain tells.
         logger.info("epoch %d shard %d: %s", view.epoch, shard, error)
         return False

@@ -37,7 +37,23 @@ async def run_rounds(node: Node, checker: int, assess: Assess) -> None:
                     follow_reports(node, shard)
                     followed.add(shard)
             node.reports.forget_before(Epoch(view.epoch - 1))
-            nursery.start_soon(_run_epoch, node, view, checker, assess)
+            nursery.start_soon(_follow_epoch, node, view, checker, assess)
+
+
+async def _follow_epoch(node: Node, view: EpochView, checker: int, assess: Assess) -> None:
+    """Run an epoch, from its start again if a reorganisation draws its seats anew in time."""
+    left: EpochView | None = view
+    while left is not None:
+        current, left = left, None
+        async with trio.open_nursery() as nursery:
+
+            async def run(drawn: EpochView, scope: trio.CancelScope) -> None:
+                await _run_epoch(node, drawn, checker, assess)
+                scope.cancel()
+
+            nursery.start_soon(run, current, nursery.cancel_scope)
+            left = await node.watcher.wait_for_replacement(current)
+            nursery.cancel_scope.cancel()
 
 
 async def _run_epoch(node: Node, view: EpochView, checker: int, assess: Assess) -> None:
