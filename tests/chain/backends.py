@@ -119,7 +119,7 @@ def running_devchain() -> Iterator[DevchainBackend]:
 
 
 @contextmanager
-def running_anvil(finality_blocks: int = 2) -> Iterator[AnvilBackend]:
+def running_anvil(finality_blocks: int = 2, chain_id: int = CHAIN_ID) -> Iterator[AnvilBackend]:
     """Start anvil; `finalized` is so many blocks, an even number, behind the head."""
     program = require.program("anvil")
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -127,7 +127,7 @@ def running_anvil(finality_blocks: int = 2) -> Iterator[AnvilBackend]:
     process = subprocess.Popen(
         [
             *(program, "--port", str(port), "--hardfork", "london", "--no-mining", "--quiet"),
-            *("--chain-id", str(CHAIN_ID), "--accounts", "1"),
+            *("--chain-id", str(chain_id), "--accounts", "1"),
             # `finalized` is two of these behind the head.
             *("--slots-in-an-epoch", str(finality_blocks // 2)),
         ]
