@@ -129,15 +129,18 @@ def agree(reports: Sequence[Report], tolerance_shift: int) -> Agreement:
     )
 
 
+def is_wrong(deviations: int, lanes: int) -> bool:
+    """Tell whether a report is wrong as a whole: more than half of the shard's lanes deviate."""
+    return 2 * deviations > lanes
+
+
 def compute_weight(deviations: int, lanes: int) -> int:
     """Weigh a report: agreeing lanes, or nothing when more than half of them deviate.
 
     `lanes` is the number of provider slots in the shard. Kaisar pays work · stake · (1 − error
     rate) and rewards those who match the majority: beyond one half there is no match to reward.
     """
-    if 2 * deviations > lanes:
-        return 0
-    return lanes - deviations
+    return 0 if is_wrong(deviations, lanes) else lanes - deviations
 
 
 def _majority(bitmaps: Sequence[int]) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vectors.builders import (
+    bans,
     codec,
     committee,
     envelopes,
@@ -32,6 +33,7 @@ FILES: dict[str, Callable[[], Any]] = {
     **committee.FILES,
     **epochs.FILES,
     **reports.FILES,
+    **bans.FILES,
     **scoring.FILES,
     **gossip.FILES,
 }
