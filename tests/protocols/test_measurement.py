@@ -3,14 +3,16 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocols.chains import ChainCommitment, derive_iterations
 from protocols.compute import Shape, WorkCommitment
 from protocols.errors import LocalError
 from protocols.host_proof import DeviceWork
-from protocols.measurement import Measurement, assess
+from protocols.measurement import Measurement, assess, bound_score, score_terms
 from protocols.memory import PassCommitment
-from protocols.params import MAINNET
+from protocols.params import MAINNET, PRESETS, TOKEN, Preset
 from protocols.scoring import (
     bandwidth_term,
     compute_memory_credit,
@@ -98,3 +100,79 @@ def test_no_term_without_a_proof() -> None:
 def test_passes_of_other_devices_are_our_bug() -> None:
     with pytest.raises(LocalError, match="passes of other devices"):
         assess(replace(FULL, passes=PASSES[:2]), MAINNET)
+
+
+# What an audit allows
+
+PASSED = st.builds(PassCommitment, st.integers(1, 60), st.just(bytes(32)))
+
+
+@st.composite
+def measurements(draw: st.DrawFn, preset: Preset) -> Measurement:
+    """Whatever commitments a host may make, with times that a checker may measure."""
+    works, passes = [], []
+    for device in range(draw(st.integers(1, 3))):
+        shape = Shape(draw(st.integers(1, 16_384)), preset.k, preset.n)
+        rounds = draw(st.integers(1, 2000))
+        kept = draw(st.integers(0, min(rounds, 250)))
+        works.append(DeviceWork(device, shape, kept, WorkCommitment(rounds, bytes(32))))
+        passes.append(draw(PASSED | st.none()) if kept else None)
+    chains = draw(
+        st.lists(
+            st.builds(ChainCommitment, st.integers(1, 2000), st.just(b"\x01" * 32)), max_size=4
+        )
+    )
+
+    def time(window_ms: int, slack_ms: int) -> int:
+        return draw(st.integers(1, 1000 * (window_ms + slack_ms)))
+
+    return Measurement(
+        works=works,
+        work_us=time(preset.window_ms, preset.commitment_slack_ms),
+        passes=passes,
+        pass_us=time(preset.pass_window_ms, preset.pass_slack_ms),
+        chains=chains,
+        chain_us=time(preset.chain_window_ms, preset.chain_slack_ms),
+        down_bits_per_s=draw(st.integers(0, 2 * 10**9)),
+        up_bits_per_s=draw(st.integers(0, 2 * 10**9)),
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS.keys())
+@given(data=st.data(), stake=st.integers(0, 20_000 * TOKEN))
+def test_no_honest_score_exceeds_what_an_audit_allows(
+    preset: Preset, data: st.DataObject, stake: int
+) -> None:
+    measured = data.draw(measurements(preset))
+
+    honest = score_terms(assess(measured, preset).terms, stake, preset)
+
+    assert honest <= bound_score(measured, stake, preset)
+
+
+@given(data=st.data())
+def test_an_audit_does_not_look_at_times(data: st.DataObject) -> None:
+    measured = data.draw(measurements(MAINNET))
+    shown = replace(measured, work_us=0, pass_us=0, chain_us=0)
+
+    assert bound_score(shown, 0, MAINNET) == bound_score(measured, 0, MAINNET)
+
+
+def test_what_an_audit_allows_is_what_the_fastest_checker_finds() -> None:
+    """But for memory, of which a slower device is credited with more."""
+    works = [replace(work, kept=0) for work in WORKS]
+    measured = replace(FULL, works=works, passes=(None, None, None))
+    fastest = replace(measured, work_us=1, chain_us=1)
+
+    bound = bound_score(measured, 500 * TOKEN, MAINNET)
+
+    assert bound == score_terms(assess(fastest, MAINNET).terms, 500 * TOKEN, MAINNET)
+
+
+def test_a_slower_device_is_credited_with_more_memory() -> None:
+    """So the bound must not take the memory term of the fastest one."""
+    slow = assess(replace(FULL, work_us=WINDOW_US + 750_000), MAINNET)
+    fast = assess(replace(FULL, work_us=WINDOW_US), MAINNET)
+
+    assert slow.memory_bytes > fast.memory_bytes
+    assert slow.terms["gpu"] < fast.terms["gpu"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vectors.builders import (
+    audits,
     bans,
     codec,
     committee,
@@ -34,6 +35,7 @@ FILES: dict[str, Callable[[], Any]] = {
     **epochs.FILES,
     **reports.FILES,
     **bans.FILES,
+    **audits.FILES,
     **scoring.FILES,
     **gossip.FILES,
 }
