@@ -25,7 +25,7 @@ from chain.records import (
     TransactionRecord,
     unpack_reports,
 )
-from chain.rpc import Rpc
+from chain.rpc import JsonRpc
 from protocols.lanes import unpack_words
 from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
 
@@ -47,7 +47,7 @@ class ChainClient:
     RevertedError, and MalformedAnswerError when the answer is not what the contract gives.
     """
 
-    def __init__(self, rpc: Rpc, deployment: Deployment) -> None:
+    def __init__(self, rpc: JsonRpc, deployment: Deployment) -> None:
         self._rpc = rpc
         self.deployment = deployment
 

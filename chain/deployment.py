@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 from chain.abi import CONTRACTS, get_interface
 from chain.errors import DeploymentFileError, WrongChainError
 from chain.hexes import parse_hex_bytes, to_hex
-from chain.rpc import Rpc
+from chain.rpc import JsonRpc
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
 from protocols.params import Preset
@@ -160,7 +160,7 @@ def parse_deployment(data: bytes) -> Deployment:
     return deployment
 
 
-async def verify_deployment(rpc: Rpc, deployment: Deployment) -> None:
+async def verify_deployment(rpc: JsonRpc, deployment: Deployment) -> None:
     """Check that the endpoint serves the chain of the deployment, with its code and numbers.
 
     Raises WrongChainError, or the errors of `Rpc.request`.
@@ -185,7 +185,7 @@ async def verify_deployment(rpc: Rpc, deployment: Deployment) -> None:
             )
 
 
-async def verify_chain_id(rpc: Rpc, chain_id: int) -> None:
+async def verify_chain_id(rpc: JsonRpc, chain_id: int) -> None:
     """Raise WrongChainError unless the endpoint serves the chain with this id."""
     found = await rpc.quantity("eth_chainId")
     if found != chain_id:

@@ -26,7 +26,7 @@ from chain.errors import ChainError, MalformedAnswerError, RevertedError
 from chain.hexes import parse_hex_bytes, to_hex
 from chain.networks import ChainPreset, MachineContracts
 from chain.records import Call
-from chain.rpc import Rpc
+from chain.rpc import JsonRpc
 from chain.transactions import TransactionManager
 from protocols.hashing import keccak256
 from protocols.types import Wallet
@@ -120,7 +120,7 @@ class IdentityAdapter:
 
     def __init__(
         self,
-        rpc: Rpc,
+        rpc: JsonRpc,
         transactions: TransactionManager,
         chain: ChainPreset | None,
         card: MachineCard,

@@ -63,8 +63,11 @@ class BoundedHTTPProvider(HTTPProvider):
             try:
                 return self._post(request_data, deadline)
             except ProtocolError:
-                # A kept-alive connection that the other side has just closed. All methods used
-                # here may be repeated: sending a transaction twice is "already known".
+                # A kept-alive connection that the other side has just closed. A transaction is not
+                # sent twice: the first one may be in a block by now, and a "nonce too low" would
+                # look as if there never had been one.
+                if method == "eth_sendRawTransaction":
+                    raise
                 return self._post(request_data, deadline)
         except NewConnectionError as error:
             # Refused, no route, no such host; to urllib3 a kind of timeout.

@@ -55,6 +55,18 @@ _PHRASES: Final = (
 )
 
 
+LIMIT_EXCEEDED: Final = -32005
+"""Code of EIP-1474 for too many requests."""
+
+_OVERLOAD_PHRASES: Final = ("rate limit", "too many requests", "limit exceeded", "request limit")
+
+
+def is_overload(code: int, message: str) -> bool:
+    """Tell whether an endpoint refuses because it is asked too much, not because of what."""
+    lowered = message.lower()
+    return code == LIMIT_EXCEEDED or any(phrase in lowered for phrase in _OVERLOAD_PHRASES)
+
+
 def classify_refusal(message: str) -> Refusal:
     """Recognise a refusal by its text."""
     lowered = message.lower()

@@ -8,6 +8,7 @@ with that clock must not use this class.
 """
 
 import re
+from abc import ABC, abstractmethod
 from typing import Final
 
 import trio
@@ -38,7 +39,27 @@ _REVERT_CODE = 3
 _TRAILING_HEX = re.compile(r"0x[0-9a-fA-F]*$")
 
 
-class Rpc:
+class JsonRpc(ABC):
+    """A chain's JSON-RPC: one endpoint, or several that stand in for each other."""
+
+    @abstractmethod
+    async def request(self, method: str, *parameters: object) -> object:
+        """Return the `result` of one request; see `Rpc.request`."""
+
+    async def quantity(self, method: str, *parameters: object) -> int:
+        """Return a number that a method answers with."""
+        return parse_answer_quantity(await self.request(method, *parameters), method)
+
+    async def octets(self, method: str, *parameters: object) -> bytes:
+        """Return bytes that a method answers with."""
+        return parse_answer_bytes(await self.request(method, *parameters), method)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close idle connections."""
+
+
+class Rpc(JsonRpc):
     """One JSON-RPC endpoint.
 
     `request` may be called by any number of tasks. Close it when done; connections that are idle
@@ -72,14 +93,6 @@ class Rpc:
                 abandon_on_cancel=True,
             )
         raise TimedOutError(f"{method}: no answer, or no free connection")
-
-    async def quantity(self, method: str, *parameters: object) -> int:
-        """Return a number that a method answers with."""
-        return parse_answer_quantity(await self.request(method, *parameters), method)
-
-    async def octets(self, method: str, *parameters: object) -> bytes:
-        """Return bytes that a method answers with."""
-        return parse_answer_bytes(await self.request(method, *parameters), method)
 
     def close(self) -> None:
         """Close idle connections."""

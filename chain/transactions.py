@@ -55,7 +55,7 @@ from chain.hexes import to_hex
 from chain.journal import Journal, JournalEntry
 from chain.records import Call, Head, Receipt
 from chain.refusals import Refusal, classify_refusal
-from chain.rpc import Rpc
+from chain.rpc import JsonRpc
 from chain.signer import Signer
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
@@ -101,7 +101,7 @@ class TransactionManager:
 
     def __init__(
         self,
-        rpc: Rpc,
+        rpc: JsonRpc,
         signer: Signer,
         journal: Journal,
         *,

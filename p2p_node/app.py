@@ -15,11 +15,12 @@ from chain.calls import Calls
 from chain.client import ChainClient
 from chain.deployment import Deployment, verify_deployment
 from chain.did import MachineCard
+from chain.endpoints import Endpoints
 from chain.identity import IdentityAdapter
 from chain.networks import find_network
-from chain.rpc import Rpc
 from chain.signer import Signer
 from chain.transactions import TransactionManager
+from p2p_node.chain_access import open_endpoints
 from p2p_node.clock import Clock
 from p2p_node.duties.device_book import DeviceBook
 from p2p_node.duties.identifying import MachineSettings
@@ -64,7 +65,7 @@ class AppSettings:
 
     role: str
     data_dir: Path
-    rpc_url: str
+    rpc_urls: tuple[str, ...]
     deployment: Deployment
     bootstrap: tuple[str, ...]
     listen: tuple[str, ...]
@@ -110,14 +111,14 @@ class NoWallet:
 async def run_node(settings: AppSettings, keys: Keys) -> None:
     """Run one node until its role ends or the process is told to stop (SIGINT, SIGTERM).
 
-    Raises ChainError when the endpoint serves another chain than the deployment's, StoreError
+    Raises ChainError when every endpoint serves another chain than the deployment's, StoreError
     when the data directory cannot be used, LocalError for settings that cannot be meant.
     """
     deployment = settings.deployment
     store = Store.open(settings.data_dir, deployment.network_id)
     async with AsyncExitStack() as stack:
         durable = await stack.enter_async_context(AsyncStore(store))
-        rpc = Rpc(settings.rpc_url)
+        rpc = open_endpoints(settings.rpc_urls, deployment.chain_id)
         stack.callback(rpc.close)
         await verify_deployment(rpc, deployment)
         network = await stack.enter_async_context(
@@ -187,14 +188,15 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
         )
         for address in network.addresses:
             logger.info("listening on %s", address)
-        await _run_role(settings, node)
+        await _run_role(settings, node, rpc)
 
 
-async def _run_role(settings: AppSettings, node: Node) -> None:
+async def _run_role(settings: AppSettings, node: Node, endpoints: Endpoints) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         if settings.exit_with is not None:
             nursery.start_soon(_stop_when, settings.exit_with, nursery.cancel_scope)
+        nursery.start_soon(endpoints.watch)
         nursery.start_soon(node.watcher.run)
         nursery.start_soon(node.transactions.run)
         await ROLES[settings.role](node)

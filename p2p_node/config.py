@@ -94,7 +94,7 @@ class NodeConfig:
 
     role: str
     data_dir: Path
-    rpc: str
+    rpc: tuple[str, ...]
     deployment: Path
     bootstrap: tuple[str, ...]
     listen: tuple[str, ...]
@@ -347,8 +347,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
             "rpc",
             _parse_url,
             "a URL with http or https",
-            "JSON-RPC endpoint of the chain",
-            default="http://127.0.0.1:8545",
+            "JSON-RPC endpoints of the chain, the preferred one first",
+            default=("http://127.0.0.1:8545",),
+            many=True,
             metavar="URL",
         ),
         Setting(

@@ -84,7 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Imported here, because web3 and the EVM take seconds that a mistyped flag should not cost.
     from chain.rpc import Rpc
 
-    rpc = Rpc(settings["rpc"])
+    # A deployment goes through one endpoint: the order of its transactions is what it is about.
+    rpc = Rpc(settings["rpc"][0])
     with closing(rpc):
         return trio.run(_run, arguments, settings, rpc, out, progress_file)
 
@@ -110,9 +111,9 @@ async def _run(
     progress = None if arguments.restart else read_progress(progress_file)
     options = _read_options(arguments, chain.preset)
     survey = await look(rpc, chain, deployer, options, progress)
-    result = to_json(survey, settings["rpc"])
+    result = to_json(survey, settings["rpc"][0])
     if not arguments.json:
-        show_lines(describe(survey, settings["rpc"]))
+        show_lines(describe(survey, settings["rpc"][0]))
     can_be_done = survey.quote.is_enough and survey.quote.fits
     if arguments.dry_run or not can_be_done:
         if arguments.json:

@@ -10,8 +10,8 @@ from typing import Any, Final
 import trio
 
 from chain.deployment import Deployment, read_deployment
+from p2p_node.cli.doctor_chain import check_endpoints
 from p2p_node.cli.doctor_checks import (
-    check_chain,
     check_data_dir,
     check_keys,
     check_listen,
@@ -81,7 +81,7 @@ def examine(settings: Mapping[str, Any], *, has_endpoint: bool) -> Iterator[Find
     if deployment is None and not has_endpoint:
         yield Finding("rpc", Mark.ABSENT, "not looked at", "no endpoint was named", "--rpc URL")
         return
-    yield from trio.run(check_chain, settings["rpc"], deployment)
+    yield from trio.run(check_endpoints, settings["rpc"], deployment)
 
 
 def find_running(data_dir: Path) -> int | None:

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = AppSettings(
         role=config.role,
         data_dir=config.data_dir,
-        rpc_url=config.rpc,
+        rpc_urls=config.rpc,
         deployment=read_deployment(config.deployment),
         bootstrap=config.bootstrap,
         listen=config.listen,
@@ -77,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         exit_with=is_orphaned() if arguments.exit_with_parent else None,
     )
-    logger.info("%s on %s, data in %s", config.role, redact_url(config.rpc), config.data_dir)
+    endpoints = ", ".join(map(redact_url, config.rpc))
+    logger.info("%s on %s, data in %s", config.role, endpoints, config.data_dir)
     trio.run(run_node, settings, keys)
     return 0
 

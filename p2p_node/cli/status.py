@@ -2,20 +2,22 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import trio
 
 from chain.client import ChainClient
-from chain.deployment import Deployment, read_deployment, verify_chain_id
+from chain.deployment import Deployment, read_deployment
+from chain.endpoints import Endpoint
 from chain.hexes import to_hex
 from chain.records import SlotKind
-from chain.rpc import Rpc
+from p2p_node.chain_access import open_endpoints
 from p2p_node.cli.account import Account, EpochResult, SlotAccount, read_account
 from p2p_node.cli.main import Subparsers, add_json_flag
-from p2p_node.config import ConfigError, add_flags, load_settings, redact_url
+from p2p_node.config import ConfigError, add_flags, load_settings
 from p2p_node.display import format_amount, format_fields, format_table, show_json, show_lines
 from p2p_node.keystore import WALLET_FILE, checksum_address, open_node_key, read_wallet_address
 from p2p_node.run_file import read_run_file
@@ -25,6 +27,9 @@ from protocols.types import Wallet
 DEFAULT_EPOCHS = 5
 MAX_EPOCHS = 224
 """The longest ring of any deployment."""
+
+EndpointStates: TypeAlias = tuple[Mapping[str, Any], ...]
+"""What `--json` shows of each endpoint."""
 
 _RUN_FIELDS = frozenset({"pid", "role", "peer_id", "addresses"})
 
@@ -59,23 +64,27 @@ def run(arguments: argparse.Namespace) -> int:
     node = read_node(data_dir)
     wallet = read_wallet_address(data_dir) if (data_dir / WALLET_FILE).exists() else None
     account = deployment = None
+    endpoints: EndpointStates = ()
     if settings["deployment"] is not None:
         deployment = read_deployment(settings["deployment"])
         if wallet is not None:
-            account = trio.run(_read, settings["rpc"], deployment, wallet, arguments.epochs)
+            account, endpoints = trio.run(
+                _read, settings["rpc"], deployment, wallet, arguments.epochs
+            )
     if arguments.json:
         show_json(
             {
                 "node": node,
                 "wallet": wallet and checksum_address(wallet),
                 "network_id": deployment and to_hex(deployment.network_id),
+                "endpoints": list(endpoints),
                 "chain": account and account_to_json(account),
             }
         )
         return 0
     show_lines(format_fields(_node_fields(node, wallet)))
     if account is not None and deployment is not None:
-        show_lines(["", *_format_account(account, deployment, settings["rpc"])])
+        show_lines(["", *_format_account(account, deployment, endpoints)])
     elif wallet is not None:
         show_lines(["", "With --deployment (and --rpc) this shows what the chain says, too."])
     return 0
@@ -146,13 +155,22 @@ def _slot_to_json(account: SlotAccount) -> dict[str, Any]:
     }
 
 
-async def _read(url: str, deployment: Deployment, wallet: Wallet, epochs: int) -> Account:
-    rpc = Rpc(url)
-    try:
-        await verify_chain_id(rpc, deployment.chain_id)
-        return await read_account(ChainClient(rpc, deployment), wallet, epochs)
-    finally:
-        rpc.close()
+async def _read(
+    urls: Sequence[str], deployment: Deployment, wallet: Wallet, epochs: int
+) -> tuple[Account, EndpointStates]:
+    with closing(open_endpoints(urls, deployment.chain_id)) as rpc:
+        await rpc.look_at_all()
+        account = await read_account(ChainClient(rpc, deployment), wallet, epochs)
+        return account, tuple(map(_describe_endpoint, rpc.endpoints))
+
+
+def _describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "name": endpoint.name,
+        "state": endpoint.state.value,
+        "detail": endpoint.detail,
+        "block": endpoint.head and endpoint.head.number,
+    }
 
 
 def _node_fields(node: Mapping[str, Any], wallet: Wallet | None) -> dict[str, object]:
@@ -168,12 +186,15 @@ def _node_fields(node: Mapping[str, Any], wallet: Wallet | None) -> dict[str, ob
     }
 
 
-def _format_account(account: Account, deployment: Deployment, url: str) -> list[str]:
+def _format_account(
+    account: Account, deployment: Deployment, endpoints: EndpointStates
+) -> list[str]:
     moment = "before the genesis"
     if account.phase is not None:
         moment = f"{account.epoch}, {account.phase.value}"
     fields = {
-        "chain": f"{deployment.chain_id} at {redact_url(url)}, block {account.head.number}",
+        "chain": f"{deployment.chain_id}, block {account.head.number}",
+        **{each["name"]: _format_endpoint(each) for each in endpoints},
         "network": deployment.network_id.hex()[:16],
         "epoch": moment,
         "holds": format_amount(account.tokens),
@@ -185,6 +206,12 @@ def _format_account(account: Account, deployment: Deployment, url: str) -> list[
     for slot in account.slots:
         lines += ["", *_format_slot(slot, account)]
     return lines
+
+
+def _format_endpoint(endpoint: Mapping[str, Any]) -> str:
+    block = "" if endpoint["block"] is None else f", block {endpoint['block']}"
+    detail = f" ({endpoint['detail']})" if endpoint["detail"] else ""
+    return f"{endpoint['state']}{block}{detail}"
 
 
 def _format_slot(account: SlotAccount, whole: Account) -> list[str]:

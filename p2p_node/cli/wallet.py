@@ -104,18 +104,19 @@ def _show_keys(wallet: Wallet, data_dir: Path, as_json: bool) -> None:
         show_lines(format_fields({name.replace("_", " "): text for name, text in fields.items()}))
 
 
-def _show_balance(data_dir: Path, rpc_url: str, deployment_file: Path, as_json: bool) -> None:
+def _show_balance(
+    data_dir: Path, rpc_urls: tuple[str, ...], deployment_file: Path, as_json: bool
+) -> None:
     from chain.client import ChainClient
-    from chain.deployment import read_deployment, verify_chain_id
-    from chain.rpc import Rpc
+    from chain.deployment import read_deployment
+    from p2p_node.chain_access import open_endpoints
 
     wallet = read_wallet_address(data_dir)
     deployment = read_deployment(deployment_file)
 
     async def read() -> tuple[int, int]:
-        rpc = Rpc(rpc_url)
+        rpc = open_endpoints(rpc_urls, deployment.chain_id)
         try:
-            await verify_chain_id(rpc, deployment.chain_id)
             chain = ChainClient(rpc, deployment)
             return await chain.token_balance(wallet), await chain.gas_balance(wallet)
         finally:

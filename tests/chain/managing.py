@@ -11,7 +11,7 @@ from hexbytes import HexBytes
 
 from chain.journal import Journal, JournalEntry, MemoryJournal
 from chain.records import Call, Receipt
-from chain.rpc import Rpc
+from chain.rpc import JsonRpc, Rpc
 from chain.signer import KeySigner
 from chain.transactions import TransactionManager
 from protocols.hashing import keccak256
@@ -64,12 +64,15 @@ class _NotingJournal:
 class Bench:
     """One wallet's manager on a backend, with shorthand for what tests do to it."""
 
-    def __init__(self, backend: Backend, journal: Journal, signer: KeySigner) -> None:
+    def __init__(
+        self, backend: Backend, journal: Journal, signer: KeySigner, rpc: JsonRpc | None
+    ) -> None:
         self.backend = backend
         self.history = list(journal.entries())
         self.journal = _NotingJournal(journal, self.history)
         self.signer = signer
         self.rpc = HookedRpc(backend.url)
+        self.managers_rpc = self.rpc if rpc is None else rpc
         self.manager: TransactionManager
         self.outcomes: dict[str, Receipt | Exception] = {}
         self.nursery: trio.Nursery
@@ -152,12 +155,16 @@ async def managing(
     journal: Journal | None = None,
     *,
     signer: KeySigner = ALICE,
+    rpc: JsonRpc | None = None,
     **options: Any,
 ) -> AsyncIterator[Bench]:
-    """Run a manager for the length of the block; at its end it is stopped as a crash stops it."""
-    bench = Bench(backend, MemoryJournal() if journal is None else journal, signer)
+    """Run a manager for the length of the block; at its end it is stopped as a crash stops it.
+
+    It goes through `rpc` if that is given, else through the bench's own that can be hooked.
+    """
+    bench = Bench(backend, MemoryJournal() if journal is None else journal, signer, rpc)
     options = {"chain_id": CHAIN_ID, "poll_seconds": 0.01, **options}
-    bench.manager = TransactionManager(bench.rpc, signer, bench.journal, **options)
+    bench.manager = TransactionManager(bench.managers_rpc, signer, bench.journal, **options)
     async with trio.open_nursery() as nursery:
         bench.nursery = nursery
         nursery.start_soon(bench.manager.run)

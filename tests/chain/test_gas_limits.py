@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
-from chain.calls import COMMIT_GAS, CONTRIBUTE_GAS
+from chain.calls import COMMIT_GAS, CONTRIBUTE_GAS, SUBMIT_BASE_GAS, SUBMIT_SEAT_GAS
+from chain.networks import NETWORKS
+from chain.transactions import MAX_GAS
 from protocols.hashing import keccak256
+from protocols.params import MAX_SEATS
 from protocols.types import Epoch
 from tests.chain.network import PRESET, network, secret_of
 
@@ -40,3 +43,11 @@ async def test_limits_of_bundles() -> None:
             receipt = await net.execute(net.funder, call, "bundle")
             assert call.gas_limit is not None
             assert_ample(call.gas_limit, receipt.gas_used)
+
+
+def test_every_chain_takes_what_is_sent() -> None:
+    """peaq refuses a transaction by its gas limit, whatever it then needs."""
+    for chain in NETWORKS.values():
+        assert chain.max_transaction_gas >= MAX_GAS
+        assert chain.block_gas >= MAX_GAS
+    assert SUBMIT_BASE_GAS + MAX_SEATS * SUBMIT_SEAT_GAS <= MAX_GAS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chain.refusals import Refusal, classify_refusal
+from chain.refusals import Refusal, classify_refusal, is_overload
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,17 @@ from chain.refusals import Refusal, classify_refusal
 )
 def test_a_refusal_is_recognised(words: str, refusal: Refusal) -> None:
     assert classify_refusal(words) is refusal
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "overload"),
+    [
+        (-32005, "daily request count exceeded", True),
+        (-32000, "Rate limit reached", True),
+        (429, "Too Many Requests", True),
+        (-32000, "nonce too low", False),
+        (-32000, "exceeds block gas limit", False),
+    ],
+)
+def test_being_asked_too_much_is_not_a_refusal(code: int, words: str, overload: bool) -> None:
+    assert is_overload(code, words) is overload

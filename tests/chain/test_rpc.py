@@ -120,6 +120,18 @@ async def test_a_closed_connection_is_tried_once_more() -> None:
             await rpc.request("eth_blockNumber")
 
 
+async def test_a_transaction_is_not_sent_twice() -> None:
+    """The first one may have arrived; the manager finds out what became of it."""
+    answers: Iterator[bytes | None] = iter([result("0x1"), None, result("0x2")])
+
+    with scripted(lambda _: next(answers)) as endpoint:
+        rpc = Rpc(endpoint.url, timeout_seconds=5)
+        await rpc.request("eth_blockNumber")
+        with pytest.raises(UnreachableError):
+            await rpc.request("eth_sendRawTransaction", "0x")
+        assert len(endpoint.requests) == 2
+
+
 async def test_the_endpoint_comes_back() -> None:
     answers = iter([respond(b"busy", "503 Service Unavailable"), result("0x5")])
     with scripted(lambda _: next(answers)) as endpoint:

@@ -16,6 +16,7 @@ from chain.abi import CONTRACTS
 from chain.deployment import Contract, Deployment, write_deployment
 from p2p_node.cli import doctor, main
 from p2p_node.cli.doctor import examine, find_running, format_findings
+from p2p_node.cli.doctor_chain import check_endpoints
 from p2p_node.cli.doctor_checks import (
     LEAST_DISK_BYTES,
     LOW_DISK_BYTES,
@@ -344,6 +345,22 @@ async def test_chain_that_does_not_answer(unused_tcp_port: int) -> None:
     assert "secret" not in str(finding)
 
 
+async def test_every_endpoint_is_shown(chain: DevchainBackend, unused_tcp_port: int) -> None:
+    now_ms = chain.chain.head().timestamp * 1000
+    nobody = f"http://127.0.0.1:{unused_tcp_port}"
+    found = {each.check: each for each in await check_endpoints([nobody, chain.url], None, now_ms)}
+    assert (found["rpc 1"].mark, found["rpc 2"].mark) == (Mark.WARN, Mark.OK)
+    assert "uses another one" in found["rpc 1"].reason
+    assert found["clock 2"].mark is Mark.OK
+    # None does.
+    for finding in await check_endpoints([nobody, nobody + "/"], None, now_ms):
+        assert finding.mark is Mark.FAIL
+    # One alone is shown as it always was.
+    assert await check_endpoints([chain.url], None, now_ms) == await check_chain(
+        chain.url, None, now_ms
+    )
+
+
 async def test_network_as_deployed(chain: DevchainBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     async def verify(rpc: object, deployment: Deployment) -> None:
         return
@@ -373,7 +390,7 @@ def test_chain_is_looked_at_where_it_is_named(
 def test_this_very_moment_is_used(chain: DevchainBackend) -> None:
     chain.chain.mine(int(time.time()))
     settings = {name: setting.default for name, setting in SETTINGS.items()}
-    settings["rpc"] = chain.url
+    settings["rpc"] = (chain.url,)
     findings = {each.check: each for each in examine(settings, has_endpoint=True)}
     assert findings["clock"].mark is Mark.OK
     assert findings["rpc"].mark is Mark.OK

@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -17,7 +18,7 @@ from chain.deployment import Contract, Deployment, write_deployment
 from chain.records import NO_EXIT, BundleRecord, Head, SeatResult, SlotKind, SlotRecord
 from p2p_node.cli import main
 from p2p_node.cli.account import Account, read_account
-from p2p_node.cli.status import account_to_json, is_alive
+from p2p_node.cli.status import EndpointStates, account_to_json, is_alive
 from p2p_node.keystore import LIGHT_KDF, Keystore, open_or_create_node_key
 from p2p_node.run_file import RUN_FILE, RunFile
 from protocols.epochs import Phase
@@ -194,6 +195,7 @@ def test_node_that_never_ran(show: Callable[..., str], node_dir: Path) -> None:
         },
         "wallet": keystore.wallet.checksum_address,
         "network_id": None,
+        "endpoints": [],
         "chain": None,
     }
 
@@ -242,19 +244,27 @@ def test_chain_is_shown(
     kind: SlotKind,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def read_fake(url: str, deployment: Deployment, wallet: Wallet, epochs: int) -> Account:
-        assert (url, deployment, epochs) == ("http://rpc.example/key", DEPLOYMENT, 4)
-        return await read(FakeChain(8, {kind: SLOT}, first_unsettled=8, claimed_before=7), epochs)
+    endpoint = {"name": "rpc 1 (http://rpc.example/…)", "state": "good", "block": 42, "detail": ""}
+
+    async def read_fake(
+        urls: Sequence[str], deployment: Deployment, wallet: Wallet, epochs: int
+    ) -> tuple[Account, EndpointStates]:
+        assert (urls, deployment, epochs) == (("http://rpc.example/key",), DEPLOYMENT, 4)
+        chain = FakeChain(8, {kind: SLOT}, first_unsettled=8, claimed_before=7)
+        return await read(chain, epochs), (endpoint,)
 
     monkeypatch.setattr("p2p_node.cli.status._read", read_fake)
     write_deployment(node_dir / "d.json", DEPLOYMENT)
     words = ["--deployment", str(node_dir / "d.json"), "--rpc", "http://rpc.example/key"]
     text = show(*words, "--epochs", "4")
-    assert "31337 at http://rpc.example/…, block 42" in text
+    assert "31337, block 42" in text
+    assert re.search(r"rpc 1 \(http://rpc.example/…\) +good, block 42\n", text)
     assert "8, draw" in text
     assert "active since epoch 3" in text
     assert "100 KAI" in text
-    found = json.loads(show(*words, "--epochs", "4", "--json"))["chain"]
+    found = json.loads(show(*words, "--epochs", "4", "--json"))
+    assert found["endpoints"] == [endpoint]
+    found = found["chain"]
     (slot,) = found["slots"]
     if kind is SlotKind.PROVIDER:
         assert "provider 258 (shard 1, lane 2)" in text

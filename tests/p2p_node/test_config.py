@@ -52,7 +52,7 @@ def test_defaults() -> None:
     assert load(*NEEDED) == NodeConfig(
         role="provider",
         data_dir=Path("~/.kaisar").expanduser(),
-        rpc="http://127.0.0.1:8545",
+        rpc=("http://127.0.0.1:8545",),
         deployment=Path("network.json"),
         bootstrap=(),
         listen=("/ip4/0.0.0.0/tcp/0",),
@@ -122,6 +122,17 @@ def test_lists(tmp_path: Path) -> None:
     assert load(*NEEDED, "--bootstrap", peers[0], "--bootstrap", peers[1]).bootstrap == peers
     path = write(tmp_path, f'bootstrap = "{peers[0]}"')
     assert load(*NEEDED, "--config", str(path)).bootstrap == peers[:1]
+
+
+def test_one_endpoint_or_several(tmp_path: Path) -> None:
+    one, two = "http://one.example", "https://two.example/key"
+    for text in (f'rpc = "{one}"', f'rpc = ["{one}"]'):
+        assert load(*NEEDED, "--config", str(write(tmp_path, text))).rpc == (one,)
+    path = write(tmp_path, f'rpc = ["{one}", "{two}"]')
+    assert load(*NEEDED, "--config", str(path)).rpc == (one, two)
+    assert load(*NEEDED, KAISAR_RPC=f"{one},{two}").rpc == (one, two)
+    assert load(*NEEDED, "--rpc", one, "--rpc", two).rpc == (one, two)
+    assert load(*NEEDED, "--rpc", two, KAISAR_RPC=one).rpc == (two,)
 
 
 def test_list_of_a_stronger_source_replaces_the_weaker_one() -> None:
