@@ -6,7 +6,6 @@ is the devchain's, with London's rules; what peaq's later rules add to the price
 added by hand. Nothing is sent anywhere.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +15,7 @@ from eth.vm.chain_context import ChainContext
 from eth.vm.forks.london import LondonVM
 from eth_typing import Address
 
-from chain.abi import get_interface
+from chain.abi import decode_revert_reason, get_interface
 from chain.budget import Cost, compute_cost
 from chain.deploy_plan import OWN_TOKEN, DeploymentPlan, Step, plan_deployment
 from chain.devchain.execution import CallRequest, run_call
@@ -50,22 +49,45 @@ def simulate_plan(plan: DeploymentPlan, chain_id: int, timestamp: int) -> tuple[
     Of an existing token nothing is known here: a token of ours stands in for it, so that the cost
     of paying the fund is that of a plain ERC-20. LocalError when a step fails.
     """
-    chain = _Chain(chain_id, timestamp)
+    chain = SimulatedChain(chain_id, timestamp)
     chain.prepare(plan.deployer, plan.nonce)
     simulated = plan
     if plan.options.token is not None:
         # Twice the fund: what is left is not zero, for which storage would be refunded.
-        stand_in = chain.deploy_token(plan.deployer, 2 * plan.options.reward_fund)
+        stand_in = _deploy_token(chain, plan.deployer, 2 * plan.options.reward_fund)
         options = replace(plan.options, token=stand_in)
         simulated = plan_deployment(plan.deployer, plan.nonce, plan.genesis, options)
-    costs = chain.run(plan.deployer, simulated.steps)
+    costs = [chain.take(plan.deployer, step) for step in simulated.steps]
     return tuple(map(SimulatedStep, plan.steps, costs))
 
 
-class _Chain:
-    """A state without blocks, on which calls follow one another."""
+def _deploy_token(chain: "SimulatedChain", owner: Wallet, supply: int) -> Wallet:
+    """Deploy a token from somebody else's account, and give `owner` all of it."""
+    interface = get_interface("Token")
+    creation = Call(None, interface.encode_deployment((*OWN_TOKEN, supply)))
+    token = chain.execute(_STRANGER, creation, "stand-in").created
+    transfer = interface.functions["transfer"].encode((owner, supply))
+    chain.execute(_STRANGER, Call(token, transfer), "stand-in's transfer")
+    return token
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What a call did: its cost, its output, and where the contract is that it created."""
+
+    cost: Cost
+    output: bytes
+    created: Wallet
+
+
+class SimulatedChain:
+    """A state without blocks, on which calls follow one another, each cold and for free.
+
+    `timestamp` may be moved between two calls.
+    """
 
     def __init__(self, chain_id: int, timestamp: int) -> None:
+        self.timestamp = timestamp
         self._db = AtomicDB()
         self._context = ChainContext(chain_id)
         # Not the first block: a constructor may ask for the hash of the one before.
@@ -73,38 +95,27 @@ class _Chain:
             difficulty=0, gas_limit=2 * GAS, timestamp=timestamp
         ).copy(block_number=1, state_root=BLANK_ROOT_HASH)
 
-    def prepare(self, deployer: Wallet, nonce: int) -> None:
-        """Give the deployer money, and as many sent transactions as it has in reality."""
+    def prepare(self, wallet: Wallet, nonce: int = 0) -> None:
+        """Give a wallet money, and as many sent transactions as it has in reality."""
         state = self._state()
-        state.set_balance(Address(deployer), _RICH)
-        state.set_nonce(Address(deployer), nonce)
+        state.set_balance(Address(wallet), _RICH)
+        state.set_nonce(Address(wallet), nonce)
         self._keep(state)
 
-    def deploy_token(self, owner: Wallet, supply: int) -> Wallet:
-        """Deploy a token from somebody else's account, and give `owner` all of it."""
-        interface = get_interface("Token")
-        data = interface.encode_deployment((*OWN_TOKEN, supply))
-        created = self._execute(_STRANGER, Step("stand-in", Call(None, data)))[1]
-        transfer = interface.functions["transfer"].encode((owner, supply))
-        self._execute(_STRANGER, Step("stand-in's transfer", Call(created, transfer)))
-        return created
+    def take(self, sender: Wallet, step: Step) -> Cost:
+        """Run one step of a plan; LocalError unless it creates what it should."""
+        executed = self.execute(sender, step.call, step.label)
+        if step.creates is not None and executed.created != step.address:
+            raise LocalError(f"{step.label}: simulated at another address than planned")
+        return executed.cost
 
-    def run(self, sender: Wallet, steps: Sequence[Step]) -> list[Cost]:
-        """Run steps one after the other, each checked to create what it should."""
-        costs = []
-        for step in steps:
-            cost, created = self._execute(sender, step)
-            if step.creates is not None and created != step.address:
-                raise LocalError(f"{step.label}: simulated at another address than planned")
-            costs.append(cost)
-        return costs
-
-    def _execute(self, sender: Wallet, step: Step) -> tuple[Cost, Wallet]:
-        call = step.call
+    def execute(self, sender: Wallet, call: Call, label: str) -> Executed:
+        """Run a call in a block of its own; LocalError, with the contract's words, if it fails."""
         state = self._state()
         result = run_call(state, CallRequest(sender, call.to, call.value, call.data), GAS)
         if result.error is not None:
-            raise LocalError(f"{step.label}: fails when simulated: {result.error}")
+            reason = decode_revert_reason(result.output) or result.error
+            raise LocalError(f"{label}: fails when simulated: {reason}")
         touched = state.notes()
         gas = result.gas_used
         if call.to is None:
@@ -114,12 +125,23 @@ class _Chain:
             state.increment_nonce(Address(sender))
         self._keep(state)
         created = next(iter(touched.created), Wallet(b""))
-        return compute_cost(gas, len(call.data), touched), created
+        return Executed(compute_cost(gas, len(call.data), touched), result.output, created)
+
+    def view(self, contract: Wallet, data: bytes) -> bytes:
+        """Return what a call gives, and forget what it did."""
+        request = CallRequest(_STRANGER, contract, 0, data)
+        result = run_call(self._state(), request, GAS)
+        if result.error is not None:
+            raise LocalError(f"view: {decode_revert_reason(result.output) or result.error}")
+        return result.output
 
     def _state(self) -> TracingState:
-        return build_tracing_state(self._db, self._header, self._context, ())
+        header = self._header.copy(timestamp=self.timestamp)
+        return build_tracing_state(self._db, header, self._context, ())
 
     def _keep(self, state: TracingState) -> None:
         state.lock_changes()
         state.persist()
-        self._header = self._header.copy(state_root=state.state_root)
+        self._header = self._header.copy(
+            state_root=state.state_root, block_number=self._header.block_number + 1
+        )
