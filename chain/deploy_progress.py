@@ -14,7 +14,7 @@ from chain.deploy_plan import DeploymentPlan
 from chain.deployment import MAX_FILE_BYTES, write_whole
 from chain.errors import DeploymentFileError
 from chain.hexes import to_hex
-from chain.rpc import Rpc
+from chain.rpc import JsonRpc
 from protocols.errors import LocalError
 from protocols.types import Wallet
 
@@ -79,7 +79,7 @@ def read_progress(path: Path) -> Progress | None:
     return Progress(**parsed)
 
 
-async def count_done(rpc: Rpc, plan: DeploymentPlan) -> int:
+async def count_done(rpc: JsonRpc, plan: DeploymentPlan) -> int:
     """Return how many steps of a plan are on the chain.
 
     LocalError when the plan cannot be continued: a creation failed, or its wallet has sent
@@ -110,12 +110,12 @@ async def count_done(rpc: Rpc, plan: DeploymentPlan) -> int:
     return done
 
 
-async def has_code(rpc: Rpc, address: Wallet) -> bool:
+async def has_code(rpc: JsonRpc, address: Wallet) -> bool:
     """Tell whether there is a contract at an address."""
     return bool(await rpc.octets("eth_getCode", to_hex(address), "latest"))
 
 
-async def _balance(rpc: Rpc, plan: DeploymentPlan) -> int:
+async def _balance(rpc: JsonRpc, plan: DeploymentPlan) -> int:
     shape = get_interface("Token").functions["balanceOf"]
     call = {
         "to": to_hex(plan.addresses["Token"]),

@@ -85,6 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
     from chain.rpc import Rpc
 
     # A deployment goes through one endpoint: the order of its transactions is what it is about.
+    if len(settings["rpc"]) > 1:
+        raise ConfigError(
+            f"rpc: found {len(settings['rpc'])} endpoints, expected one: what is there already "
+            "must not be judged by whichever answers"
+        )
     rpc = Rpc(settings["rpc"][0])
     with closing(rpc):
         return trio.run(_run, arguments, settings, rpc, out, progress_file)

@@ -12,7 +12,7 @@ from chain.deployment import Deployment, verify_deployment, write_deployment
 from chain.hexes import to_hex
 from chain.journal import MemoryJournal
 from chain.records import Receipt
-from chain.rpc import Rpc
+from chain.rpc import JsonRpc
 from chain.signer import Signer
 from chain.transactions import TransactionManager
 from p2p_node.deploying.survey import Survey
@@ -22,7 +22,7 @@ DEADLINE_SECONDS = 3600.0
 
 
 async def send(
-    rpc: Rpc,
+    rpc: JsonRpc,
     signer: Signer,
     survey: Survey,
     *,
@@ -73,7 +73,7 @@ async def send(
     return deployment
 
 
-async def _wait_until_final(rpc: Rpc, survey: Survey) -> None:
+async def _wait_until_final(rpc: JsonRpc, survey: Survey) -> None:
     """Wait for the plan's last transaction; whoever was cut off may have sent it before."""
     wallet = to_hex(survey.plan.deployer)
     end = survey.plan.nonce + len(survey.plan.steps)

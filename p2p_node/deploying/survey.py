@@ -13,7 +13,7 @@ from chain.errors import RefusedError
 from chain.fees import FeePolicy, compute_first_offer
 from chain.hexes import to_hex
 from chain.networks import ChainPreset
-from chain.rpc import Rpc
+from chain.rpc import JsonRpc
 from chain.simulation import simulate_plan
 from protocols.errors import LocalError
 from protocols.types import Wallet
@@ -39,7 +39,7 @@ class Survey:
 
 
 async def look(
-    rpc: Rpc,
+    rpc: JsonRpc,
     chain: ChainPreset,
     deployer: Wallet,
     options: DeploymentOptions,
@@ -48,7 +48,7 @@ async def look(
     """Look at the chain, and plan and price what is to be sent.
 
     `progress` is what a deployment that was cut off has left; how far it came, the chain says.
-    Raises WrongChainError, the errors of `Rpc.request`, and LocalError for what cannot be done.
+    Raises WrongChainError, the errors of `JsonRpc.request`, and LocalError for what cannot be done.
     """
     await verify_chain_id(rpc, chain.chain_id)
     head = parse_head(await rpc.request("eth_getBlockByNumber", "latest", False))
@@ -94,7 +94,7 @@ def _plan_again(
     return plan
 
 
-async def _suggested_tip(rpc: Rpc) -> int:
+async def _suggested_tip(rpc: JsonRpc) -> int:
     try:
         return await rpc.quantity("eth_maxPriorityFeePerGas")
     except RefusedError:

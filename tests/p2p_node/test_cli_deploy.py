@@ -351,6 +351,7 @@ def test_an_existing_token_is_used(
             "whose capitals say that a digit is wrong",
         ),
         (("--reward-fund", "1.5"), "reward-fund: found '1.5', expected a number of whole tokens"),
+        (("--rpc", "http://127.0.0.1:1", "http://127.0.0.1:2"), "rpc: found 3 endpoints"),
         (("--supply", "9", "--token", "0x" + "1" * 40), "supply: has no meaning together"),
     ],
 )
