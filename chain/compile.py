@@ -17,7 +17,7 @@ from typing import Any
 CONTRACTS_DIR = Path(__file__).parent / "contracts"
 ARTEFACTS_DIR = Path(__file__).parent / "artefacts"
 
-DEPLOYED = ("Token", "Registry", "Beacon", "Consensus", "Rewards")
+DEPLOYED = ("Token", "Registry", "Steward", "Beacon", "Consensus", "Rewards", "Penalties")
 """Contracts that get an address, in the order in which they are deployed."""
 
 EVM_VERSION = "london"

@@ -69,15 +69,9 @@ struct Report:
     r: bytes32
     vs: uint256  # EIP-2098: s, with v - 27 in the top bit; a word less of calldata than r, s, v
 
-# Half the order of secp256k1. A larger s is the mirror image of a valid signature (EIP-2).
-HALF_ORDER: constant(uint256) = (
-    57896044618658097711785492504343953926418782139537452191302581570759080747168
-)
-
 _MASK_9: constant(uint256) = 2**9 - 1
 _MASK_15: constant(uint256) = 2**15 - 1
 _MASK_16: constant(uint256) = 2**16 - 1
-_S_MASK: constant(uint256) = 2**255 - 1
 
 registry: public(immutable(address))
 beacon: public(immutable(address))
@@ -205,8 +199,8 @@ def submit(
                 report.evidence,
             )
         )
-        s: uint256 = report.vs & _S_MASK
-        assert s <= HALF_ORDER, "consensus: high s"
+        s: uint256 = report.vs & domain.S_MASK
+        assert s <= domain.HALF_ORDER, "consensus: high s"
         # The wallet is not zero, so a failed recovery does not match it.
         assert wallet == ecrecover(
             keccak256(concat(0x1901, separator, struct_hash)),

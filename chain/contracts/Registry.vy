@@ -11,23 +11,34 @@
         afford Ed25519, so peers check it off-chain and ignore a slot whose binding is false. For
         the same reason node keys need not be unique here: a squatter's copy has no valid binding.
 
-        There is no owner. Stake leaves only to the wallet that registered the slot.
-@dev Indices are allocated in order, so the slots first allocated before an epoch are a prefix of
-     all slots. Its length for the current and the previous epoch is kept (census.vy); for any epoch
-     a claimed length can be verified in constant time. A slot whose tenant left and withdrew is
-     given to a newcomer only `reuse_delay_epochs` after the exit. The delay is longer than
-     Consensus' ring of scores, so what the old tenant may still claim is never mistaken for the
-     newcomer's.
+        Stake leaves to the wallet that registered the slot, or, when Penalties has seen proof of an
+        offence, to Penalties. Nobody else has a way to it: the Steward can raise the minimum that
+        newcomers need and stop new bundles for a while, and Delegation can change what a checker
+        weighs.
+@dev Three of the contracts that this one listens to are deployed after it, so their addresses are
+     predicted by the deployer, and each of them checks that it is the one that was meant.
 """
 
 from ethereum.ercs import IERC20
 
 from . import census
+from . import failing
 from . import slots
+from . import tenants
 from .interfaces import IRegistry
+from .interfaces import ISteward
 
 implements: IRegistry
 initializes: census
+initializes: tenants[census := census]
+
+exports: (
+    tenants.stake_unit,
+    tenants.genesis,
+    tenants.epoch_seconds,
+    tenants.unstake_delay_seconds,
+    tenants.reuse_delay_epochs,
+)
 
 event Registered:
     kind: indexed(uint256)
@@ -37,11 +48,12 @@ event Registered:
     stake: uint256
     joined_epoch: uint256
 
-event Left:
+event StakeAdded:
     kind: indexed(uint256)
     index: indexed(uint256)
-    wallet: indexed(address)
-    exit_epoch: uint256
+    payer: indexed(address)
+    amount: uint256
+    stake: uint256
 
 event Withdrawn:
     kind: indexed(uint256)
@@ -49,60 +61,38 @@ event Withdrawn:
     wallet: indexed(address)
     amount: uint256
 
-# What storage holds of a slot beside its word.
-struct Record:
-    account: uint256  # bits 0..127 exact stake; bits 128..159 epoch of the slot's first allocation
-    node_key: bytes32
-    binding_r: bytes32
-    binding_s: bytes32
+event Slashed:
+    kind: indexed(uint256)
+    index: indexed(uint256)
+    wallet: indexed(address)
+    amount: uint256
+    left: uint256
 
-# One slot as a node reads it.
-struct Slot:
-    index: uint256
-    wallet: address
-    node_key: bytes32
-    binding_r: bytes32
-    binding_s: bytes32
-    created_epoch: uint256
-    joined_epoch: uint256
-    exit_epoch: uint256
-    stake_units: uint256
-    stake: uint256
+event Suspended:
+    index: indexed(uint256)
+    wallet: indexed(address)
+    from_epoch: uint256
+    until_epoch: uint256
 
-# Records per page: 64 cost about 0.8M gas to read, well inside every node's eth_call cap.
-MAX_PAGE: constant(uint256) = 64
+event DelegatedStake:
+    index: indexed(uint256)
+    amount: uint256
 
-# Consensus keeps a seat's checker index in 15 bits.
-MAX_CHECKERS: constant(uint256) = 2**15
-
-_STAKE_MASK: constant(uint256) = 2**128 - 1
-_QUEUE_MASK: constant(uint256) = 2**128 - 1
+event BundlesPaused:
+    until: uint256
 
 token: public(immutable(address))
-min_provider_stake: public(immutable(uint256))
-min_checker_stake: public(immutable(uint256))
-stake_unit: public(immutable(uint256))
-genesis: public(immutable(uint256))
-epoch_seconds: public(immutable(uint256))
-unstake_delay_seconds: public(immutable(uint256))
-reuse_delay_epochs: public(immutable(uint256))
-
-# kind -> index -> word of the slot (slots.vy). Arrays rather than maps: a seat's word is found
-# without a hash, and the committee of every bundle is looked up here.
-_words: uint256[census.MAX_SLOTS][2]
-_records: HashMap[uint256, HashMap[uint256, Record]]  # kind -> index -> the rest of the slot
-_index_plus_one: HashMap[uint256, HashMap[address, uint256]]  # kind -> wallet -> index + 1 or 0
-
-# kind -> head | tail << 128 of its queue of slots to be reused; place in the queue -> index.
-_queues: uint256[2]
-_queued: HashMap[uint256, HashMap[uint256, uint256]]
+steward: public(immutable(address))
+penalties: public(immutable(address))
+delegation: public(immutable(address))
 
 
 @deploy
 def __init__(
     token_: address,
-    min_provider_stake_: uint256,
-    min_checker_stake_: uint256,
+    steward_: address,
+    penalties_: address,
+    delegation_: address,
     stake_unit_: uint256,
     genesis_: uint256,
     epoch_seconds_: uint256,
@@ -112,31 +102,24 @@ def __init__(
     """
     @notice Fixes the rules for ever.
     @param token_ ERC-20 in which stakes are held.
-    @param min_provider_stake_ Least stake of a provider, in the token's smallest unit.
-    @param min_checker_stake_ Least stake of a checker, in the token's smallest unit.
-    @param stake_unit_ Size of one stake unit; not zero, at most either minimum, so nobody has 0
-           units.
+    @param steward_ Where the Steward will be: it knows the least stakes and may pause bundles.
+    @param penalties_ Where Penalties will be, the only one that may slash and suspend.
+    @param delegation_ Where Delegation will be: it says what is delegated to a checker.
+    @param stake_unit_ Size of one stake unit; not zero.
     @param genesis_ Start of epoch 0, Unix seconds.
     @param epoch_seconds_ Length of an epoch; not zero.
     @param unstake_delay_seconds_ Wait between the exit epoch's start and withdrawal.
     @param reuse_delay_epochs_ Epochs from the exit until the slot may be given to a newcomer; not
            zero.
     """
+    tenants.__init__(
+        stake_unit_, genesis_, epoch_seconds_, unstake_delay_seconds_, reuse_delay_epochs_
+    )
     assert token_.is_contract, "registry: token is not a contract"
-    assert stake_unit_ > 0, "registry: stake unit is zero"
-    assert (
-        stake_unit_ <= min(min_provider_stake_, min_checker_stake_)
-    ), "registry: unit exceeds minimum"
-    assert epoch_seconds_ > 0, "registry: epoch length is zero"
-    assert reuse_delay_epochs_ > 0, "registry: reuse delay is zero"
     token = token_
-    min_provider_stake = min_provider_stake_
-    min_checker_stake = min_checker_stake_
-    stake_unit = stake_unit_
-    genesis = genesis_
-    epoch_seconds = epoch_seconds_
-    unstake_delay_seconds = unstake_delay_seconds_
-    reuse_delay_epochs = reuse_delay_epochs_
+    steward = steward_
+    penalties = penalties_
+    delegation = delegation_
 
 
 @external
@@ -173,22 +156,51 @@ def register_checker(
 
 @external
 @nonreentrant
+def top_up_provider(index: uint256, amount: uint256) -> uint256:
+    """
+    @notice Adds to the stake of a provider that has not left. Anybody may pay; it becomes the
+            provider's. For scores it counts from the next epoch on.
+    @param index The provider's index.
+    @param amount Amount pulled from the caller, who must have approved it. What arrives is
+           credited.
+    @return uint256 The provider's stake now.
+    """
+    return self._top_up(census.PROVIDER, index, amount)
+
+
+@external
+@nonreentrant
+def top_up_checker(index: uint256, amount: uint256) -> uint256:
+    """
+    @notice Adds to the stake of a checker that has not left, suspended or not. Anybody may pay; it
+            becomes the checker's.
+    @param index The checker's index.
+    @param amount Amount pulled from the caller, who must have approved it. What arrives is
+           credited.
+    @return uint256 The checker's stake now.
+    """
+    return self._top_up(census.CHECKER, index, amount)
+
+
+@external
+@nonreentrant
 def leave_provider() -> uint256:
     """
     @notice Ends the caller's time as a provider with the current epoch.
     @return uint256 First epoch in which it is no longer active.
     """
-    return self._leave(census.PROVIDER)
+    return tenants._leave(census.PROVIDER, msg.sender)
 
 
 @external
 @nonreentrant
 def leave_checker() -> uint256:
     """
-    @notice Ends the caller's time as a checker with the current epoch.
+    @notice Ends the caller's time as a checker with the current epoch, or with the suspension that
+            it does not wait for.
     @return uint256 First epoch in which it is no longer active.
     """
-    return self._leave(census.CHECKER)
+    return tenants._leave(census.CHECKER, msg.sender)
 
 
 @external
@@ -216,12 +228,85 @@ def withdraw_checker(index: uint256) -> uint256:
 
 
 @external
+@nonreentrant
+def slash(kind: uint256, index: uint256, amount: uint256, eject: bool) -> uint256:
+    """
+    @notice Takes stake and sends it to Penalties, which alone may call. A tenant that left and has
+            not withdrawn pays as well. What happens in an epoch does not change who is active in
+            it, so an ejected tenant is active until the next.
+    @param kind 0 for a provider, 1 for a checker.
+    @param index Its index.
+    @param amount What to take; the whole stake if that is less.
+    @param eject Whether to end the tenancy. It ends anyhow when what is left is below the minimum.
+    @return uint256 What was taken.
+    """
+    self._check_caller(penalties)
+    taken: uint256 = 0
+    left: uint256 = 0
+    word: uint256 = 0
+    taken, left, word = tenants._take(kind, index, amount)
+    if taken > 0:
+        log Slashed(
+            kind=kind, index=index, wallet=slots._wallet(word), amount=taken, left=left
+        )
+        if not slots._has_left(word):
+            if eject or left < self._minimum(kind):
+                tenants._end(kind, index, word)
+        self._send(penalties, taken)
+    return taken
+
+
+@external
+def suspend_checker(index: uint256, until_epoch: uint256) -> uint256:
+    """
+    @notice Keeps a checker out from the next epoch on, and its wallet from registering as a checker
+            meanwhile. Only Penalties may call. The stake is not touched, and the checker may leave.
+    @param index The checker's index; one that left is only barred.
+    @param until_epoch First epoch in which it may take part again, at least one after the next;
+           2**32 - 1 ends the tenancy and bars the wallet for good.
+    @return uint256 The epoch until which it is kept out, later if it already was for longer.
+    """
+    self._check_caller(penalties)
+    wallet: address = empty(address)
+    from_epoch: uint256 = 0
+    barred: uint256 = 0
+    wallet, from_epoch, barred = tenants._suspend(index, until_epoch)
+    log Suspended(index=index, wallet=wallet, from_epoch=from_epoch, until_epoch=barred)
+    return barred
+
+
+@external
+def set_delegated(index: uint256, amount: uint256):
+    """
+    @notice Says how much stake others entrusted to the checker that holds the slot now: it counts
+            in the checker's units. Only Delegation, which has that stake, may call.
+    @param index The checker's index.
+    @param amount What is delegated, in the token's smallest unit.
+    """
+    self._check_caller(delegation)
+    tenants._set_delegated(index, amount)
+    log DelegatedStake(index=index, amount=amount)
+
+
+@external
+def pause_bundles(until: uint256):
+    """
+    @notice Takes no bundles before `until`. Only the Steward, which bounds the time, may call.
+            Nothing else is ever paused.
+    @param until Unix seconds; a time that is over ends a pause.
+    """
+    self._check_caller(steward)
+    census._pause(until)
+    log BundlesPaused(until=until)
+
+
+@external
 @view
 def current_epoch() -> uint256:
     """
     @notice The epoch of this block's timestamp. Reverts before genesis.
     """
-    return self._current_epoch()
+    return tenants._current_epoch()
 
 
 @external
@@ -230,7 +315,7 @@ def epoch_start(epoch: uint256) -> uint256:
     """
     @notice When `epoch` starts, Unix seconds.
     """
-    return genesis + epoch * epoch_seconds
+    return tenants.genesis + epoch * tenants.epoch_seconds
 
 
 @external
@@ -253,83 +338,75 @@ def checker_count() -> uint256:
 
 @external
 @view
-def provider_slots_at(epoch: uint256, hint: uint256) -> uint256:
-    """
-    @notice Verifies in constant time how many provider slots were allocated before `epoch`.
-    @param epoch Any epoch that has started.
-    @param hint The claimed number.
-    @return uint256 The hint; reverts if it is wrong.
-    """
-    self._check_prefix(census.PROVIDER, epoch, hint)
-    return hint
-
-
-@external
-@view
-def checker_slots_at(epoch: uint256, hint: uint256) -> uint256:
-    """
-    @notice Verifies in constant time how many checker slots were allocated before `epoch`.
-    @param epoch Any epoch that has started.
-    @param hint The claimed number.
-    @return uint256 The hint; reverts if it is wrong.
-    """
-    self._check_prefix(census.CHECKER, epoch, hint)
-    return hint
-
-
-@external
-@view
 def slots_before(epoch: uint256) -> (uint256, uint256):
     """
     @notice How many provider slots and how many checker slots were allocated before `epoch`.
     @param epoch The current or the previous epoch; reverts for any other.
     @return (uint256, uint256) Provider slots, checker slots.
     """
-    current: uint256 = self._current_epoch()
-    assert epoch <= current and current <= epoch + 1, "registry: epoch is not current or previous"
-    return census._slots_before(epoch)
+    return self._slots_before(epoch)
 
 
 @external
 @view
-def providers(start: uint256, count: uint256) -> DynArray[Slot, MAX_PAGE]:
+def bundle_slots(epoch: uint256) -> (uint256, uint256):
+    """
+    @notice As slots_before, for whoever settles a shard: reverts while bundles are paused.
+    @param epoch The current or the previous epoch; reverts for any other.
+    @return (uint256, uint256) Provider slots, checker slots.
+    """
+    if census._paused_until() > block.timestamp:
+        failing._fail("registry: bundles are paused")
+    return self._slots_before(epoch)
+
+
+@external
+@view
+def paused_until() -> uint256:
+    """
+    @notice Unix seconds from which on bundles are taken; 0 if they were never paused.
+    """
+    return census._paused_until()
+
+
+@external
+@view
+def providers(start: uint256, count: uint256) -> DynArray[tenants.Slot, tenants.MAX_PAGE]:
     """
     @notice A page of provider slots, in order of their index.
     @param start First index.
     @param count Number of slots wanted; fewer come back at the end, and never more than 64.
     """
-    return self._page(census.PROVIDER, start, count)
+    return tenants._page(census.PROVIDER, start, count)
 
 
 @external
 @view
-def checkers(start: uint256, count: uint256) -> DynArray[Slot, MAX_PAGE]:
+def checkers(start: uint256, count: uint256) -> DynArray[tenants.Slot, tenants.MAX_PAGE]:
     """
     @notice A page of checker slots, in order of their index.
     @param start First index.
     @param count Number of slots wanted; fewer come back at the end, and never more than 64.
     """
-    return self._page(census.CHECKER, start, count)
+    return tenants._page(census.CHECKER, start, count)
 
 
 @external
 @view
-def provider(index: uint256) -> Slot:
+def provider(index: uint256) -> tenants.Slot:
     """
     @notice One provider slot. Reverts if the index was never allocated.
     """
-    assert index < census._count(census.PROVIDER), "registry: no such slot"
-    return self._slot(census.PROVIDER, index)
+    return tenants._slot(census.PROVIDER, index)
 
 
 @external
 @view
-def checker(index: uint256) -> Slot:
+def checker(index: uint256) -> tenants.Slot:
     """
     @notice One checker slot. Reverts if the index was never allocated.
     """
-    assert index < census._count(census.CHECKER), "registry: no such slot"
-    return self._slot(census.CHECKER, index)
+    return tenants._slot(census.CHECKER, index)
 
 
 @external
@@ -339,7 +416,7 @@ def provider_index(wallet: address) -> (bool, uint256):
     @notice Whether `wallet` holds a provider slot, and its index (0 if not). A wallet that left
             holds its slot until the stake is withdrawn.
     """
-    return self._index_of(census.PROVIDER, wallet)
+    return tenants._index_of(census.PROVIDER, wallet)
 
 
 @external
@@ -349,7 +426,7 @@ def checker_index(wallet: address) -> (bool, uint256):
     @notice Whether `wallet` holds a checker slot, and its index (0 if not). A wallet that left
             holds its slot until the stake is withdrawn.
     """
-    return self._index_of(census.CHECKER, wallet)
+    return tenants._index_of(census.CHECKER, wallet)
 
 
 @external
@@ -358,7 +435,7 @@ def provider_word(index: uint256) -> uint256:
     """
     @notice The packed word (see slots.vy) of a provider slot; 0 if the index was never allocated.
     """
-    return self._words[census.PROVIDER][index]
+    return tenants._words[census.PROVIDER][index]
 
 
 @external
@@ -367,169 +444,127 @@ def checker_word(index: uint256) -> uint256:
     """
     @notice The packed word (see slots.vy) of a checker slot; 0 if the index was never allocated.
     """
-    return self._words[census.CHECKER][index]
+    return tenants._words[census.CHECKER][index]
 
 
-@internal
+@external
 @view
-def _current_epoch() -> uint256:
-    assert block.timestamp >= genesis, "registry: before genesis"
-    return unsafe_div(unsafe_sub(block.timestamp, genesis), epoch_seconds)
-
-
-@internal
-@view
-def _check_prefix(kind: uint256, epoch: uint256, hint: uint256):
-    # A later registration could still lengthen the prefix of an epoch that has not started.
-    assert epoch <= self._current_epoch(), "registry: epoch has not started"
-    count: uint256 = census._count(kind)
-    assert hint <= count, "registry: hint exceeds slots"
-    if hint > 0:
-        last: uint256 = self._records[kind][unsafe_sub(hint, 1)].account >> 128
-        assert last < epoch, "registry: hint is too large"
-    if hint < count:
-        next: uint256 = self._records[kind][hint].account >> 128
-        assert next >= epoch, "registry: hint is too small"
-
-
-@internal
-@view
-def _index_of(kind: uint256, wallet: address) -> (bool, uint256):
-    index_plus_one: uint256 = self._index_plus_one[kind][wallet]
-    if index_plus_one == 0:
-        return False, 0
-    return True, index_plus_one - 1
-
-
-@internal
-@view
-def _slot(kind: uint256, index: uint256) -> Slot:
-    word: uint256 = self._words[kind][index]
-    stored: Record = self._records[kind][index]
-    return Slot(
-        index=index,
-        wallet=slots._wallet(word),
-        node_key=stored.node_key,
-        binding_r=stored.binding_r,
-        binding_s=stored.binding_s,
-        created_epoch=stored.account >> 128,
-        joined_epoch=slots._joined_epoch(word),
-        exit_epoch=slots._exit_epoch(word),
-        stake_units=slots._units(word),
-        stake=stored.account & _STAKE_MASK,
+def checker_tenant(index: uint256) -> (address, uint256):
+    """
+    @notice The wallet of the slot's latest tenant and the first epoch of its tenancy, which no
+            suspension changes. The zero address if the index was never allocated.
+    """
+    return (
+        slots._wallet(tenants._words[census.CHECKER][index]),
+        tenants._since_epoch(census.CHECKER, index),
     )
 
 
+@external
+@view
+def stake_of(kind: uint256, index: uint256) -> uint256:
+    """
+    @notice The exact stake that a slot's tenant has here now.
+    @param kind 0 for a provider, 1 for a checker.
+    """
+    return tenants._records[kind][index].account & tenants.STAKE_MASK
+
+
+@external
+@view
+def barred_until(wallet: address) -> uint256:
+    """
+    @notice First epoch in which the wallet may (again) be a checker; 0 if it was never suspended.
+    """
+    return tenants._barred_until[wallet]
+
+
 @internal
 @view
-def _page(kind: uint256, start: uint256, count: uint256) -> DynArray[Slot, MAX_PAGE]:
-    page: DynArray[Slot, MAX_PAGE] = []
-    allocated: uint256 = census._count(kind)
-    if start < allocated:
-        length: uint256 = min(min(count, MAX_PAGE), allocated - start)
-        for i: uint256 in range(length, bound=MAX_PAGE):
-            page.append(self._slot(kind, start + i))
-    return page
+def _slots_before(epoch: uint256) -> (uint256, uint256):
+    current: uint256 = tenants._current_epoch()
+    if not (epoch <= current and current <= epoch + 1):
+        failing._fail("registry: epoch is not current or previous")
+    return census._slots_before(epoch)
 
 
 @internal
-def _allocate(kind: uint256, epoch: uint256) -> (uint256, uint256):
-    """
-    @notice Takes the oldest free slot if its delay is over, else a new one.
-    @return (index, epoch of the slot's first allocation)
-    """
-    queue: uint256 = self._queues[kind]
-    head: uint256 = queue & _QUEUE_MASK
-    if head < queue >> 128:
-        free: uint256 = self._queued[kind][head]
-        if slots._exit_epoch(self._words[kind][free]) + reuse_delay_epochs <= epoch:
-            self._queues[kind] = queue + 1
-            return free, self._records[kind][free].account >> 128
+@view
+def _check_caller(entitled: address):
+    if msg.sender != entitled:
+        failing._fail("registry: caller may not")
 
-    limit: uint256 = census.MAX_SLOTS
-    if kind == census.CHECKER:
-        limit = MAX_CHECKERS
-    return census._allocate(kind, epoch, limit), epoch
+
+@internal
+@view
+def _minimum(kind: uint256) -> uint256:
+    # The Steward numbers the two least stakes as the kinds are numbered.
+    return staticcall ISteward(steward).value(kind)
+
+
+@internal
+def _receive(amount: uint256) -> uint256:
+    """
+    @notice Pulls an amount from the caller.
+    @return uint256 What arrived, not what was asked for: the token may take a fee.
+    """
+    before: uint256 = staticcall IERC20(token).balanceOf(self)
+    if not extcall IERC20(token).transferFrom(
+        msg.sender, self, amount, default_return_value=True
+    ):
+        failing._fail("registry: transfer failed")
+    return staticcall IERC20(token).balanceOf(self) - before
+
+
+@internal
+def _send(to: address, amount: uint256):
+    if not extcall IERC20(token).transfer(to, amount, default_return_value=True):
+        failing._fail("registry: transfer failed")
 
 
 @internal
 def _register(
     kind: uint256, node_key: bytes32, binding_r: bytes32, binding_s: bytes32, stake: uint256
 ) -> uint256:
-    assert self._index_plus_one[kind][msg.sender] == 0, "registry: wallet already holds a slot"
-    assert node_key != empty(bytes32), "registry: node key is zero"
-    epoch: uint256 = self._current_epoch()
-
-    # Credit what arrived, not what was asked for: the token may take a fee.
-    before: uint256 = staticcall IERC20(token).balanceOf(self)
-    assert extcall IERC20(token).transferFrom(
-        msg.sender, self, stake, default_return_value=True
-    ), "registry: transfer failed"
-    received: uint256 = staticcall IERC20(token).balanceOf(self) - before
-
-    minimum: uint256 = min_provider_stake
-    if kind == census.CHECKER:
-        minimum = min_checker_stake
-    assert received >= minimum, "registry: stake is too small"
-    units: uint256 = received // stake_unit
-    assert units <= slots.MAX_UNITS and received <= _STAKE_MASK, "registry: stake is too large"
-
+    if tenants._index_plus_one[kind][msg.sender] != 0:
+        failing._fail("registry: wallet already holds a slot")
+    if node_key == empty(bytes32):
+        failing._fail("registry: node key is zero")
+    received: uint256 = self._receive(stake)
+    if received < self._minimum(kind):
+        failing._fail("registry: stake is too small")
     index: uint256 = 0
-    created_epoch: uint256 = 0
-    index, created_epoch = self._allocate(kind, epoch)
-    self._words[kind][index] = slots._pack(msg.sender, epoch + 1, units)
-    self._records[kind][index] = Record(
-        account=received | (created_epoch << 128),
-        node_key=node_key,
-        binding_r=binding_r,
-        binding_s=binding_s,
+    joined_epoch: uint256 = 0
+    index, joined_epoch = tenants._enlist(
+        kind, msg.sender, node_key, binding_r, binding_s, received
     )
-    self._index_plus_one[kind][msg.sender] = index + 1
     log Registered(
         kind=kind,
         index=index,
         wallet=msg.sender,
         node_key=node_key,
         stake=received,
-        joined_epoch=epoch + 1,
+        joined_epoch=joined_epoch,
     )
     return index
 
 
 @internal
-def _leave(kind: uint256) -> uint256:
-    index_plus_one: uint256 = self._index_plus_one[kind][msg.sender]
-    assert index_plus_one > 0, "registry: wallet holds no slot"
-    index: uint256 = index_plus_one - 1
-    word: uint256 = self._words[kind][index]
-    assert slots._exit_epoch(word) == slots.NO_EXIT, "registry: already left"
-    exit_epoch: uint256 = self._current_epoch() + 1
-    self._words[kind][index] = slots._with_exit(word, exit_epoch)
-    log Left(kind=kind, index=index, wallet=msg.sender, exit_epoch=exit_epoch)
-    return exit_epoch
+def _top_up(kind: uint256, index: uint256, amount: uint256) -> uint256:
+    received: uint256 = self._receive(amount)
+    if received == 0:
+        failing._fail("registry: nothing arrived")
+    stake: uint256 = tenants._add(kind, index, received)
+    log StakeAdded(kind=kind, index=index, payer=msg.sender, amount=received, stake=stake)
+    return stake
 
 
 @internal
 def _withdraw(kind: uint256, index: uint256) -> uint256:
-    word: uint256 = self._words[kind][index]
-    exit_epoch: uint256 = slots._exit_epoch(word)
-    account: uint256 = self._records[kind][index].account
-    amount: uint256 = account & _STAKE_MASK
-    assert amount > 0, "registry: nothing to withdraw"
-    assert exit_epoch != slots.NO_EXIT, "registry: has not left"
-    unlocks_at: uint256 = genesis + exit_epoch * epoch_seconds + unstake_delay_seconds
-    assert block.timestamp >= unlocks_at, "registry: unstake delay is not over"
-
-    # The word stays: Rewards pays what the old tenant earned until the slot is reused.
-    wallet: address = slots._wallet(word)
-    self._records[kind][index].account = account - amount
-    self._index_plus_one[kind][wallet] = 0
-    queue: uint256 = self._queues[kind]
-    self._queued[kind][queue >> 128] = index
-    self._queues[kind] = queue + (1 << 128)
-
-    assert extcall IERC20(token).transfer(
-        wallet, amount, default_return_value=True
-    ), "registry: transfer failed"
+    wallet: address = empty(address)
+    amount: uint256 = 0
+    wallet, amount = tenants._release(kind, index)
+    if amount > 0:
+        self._send(wallet, amount)
     log Withdrawn(kind=kind, index=index, wallet=wallet, amount=amount)
     return amount

@@ -19,13 +19,21 @@ REPORT_TYPEHASH: constant(bytes32) = keccak256(
     "Report(uint32 epoch,uint32 shard,uint256 online,uint256 fraud,bytes32 scores,bytes32 evidence)"
 )
 
+# Half the order of secp256k1. A larger s is the mirror image of a valid signature (EIP-2).
+HALF_ORDER: constant(uint256) = (
+    57896044618658097711785492504343953926418782139537452191302581570759080747168
+)
+
+# The s of a signature as in EIP-2098, whose top bit is v - 27.
+S_MASK: constant(uint256) = 2**255 - 1
+
 _CACHED: immutable(bytes32)
 _CACHED_CHAIN: immutable(uint256)
 
 
 @deploy
 def __init__():
-    _CACHED = self._build()
+    _CACHED = self._build(self)
     _CACHED_CHAIN = chain.id
 
 
@@ -43,9 +51,12 @@ def eip712Domain() -> (
 
 @internal
 @view
-def _build() -> bytes32:
+def _build(contract: address) -> bytes32:
+    """
+    @notice The domain separator of a contract on this chain.
+    """
     return keccak256(
-        abi_encode(_DOMAIN_TYPEHASH, keccak256(NAME), keccak256(VERSION), chain.id, self)
+        abi_encode(_DOMAIN_TYPEHASH, keccak256(NAME), keccak256(VERSION), chain.id, contract)
     )
 
 
@@ -57,4 +68,4 @@ def _separator() -> bytes32:
     """
     if chain.id == _CACHED_CHAIN:
         return _CACHED
-    return self._build()
+    return self._build(self)

@@ -10,7 +10,10 @@
             bits   0..159   wallet
             bits 160..191   joined_epoch   first epoch in which the tenant is active
             bits 192..223   exit_epoch     first epoch in which it is not; NO_EXIT while it stays
-            bits 224..255   stake_units    stake // stake_unit, fixed when the tenant registered
+            bits 224..255   stake_units    what its stake weighs, now
+
+        A suspended tenant is one that will be back: joined_epoch is later than exit_epoch, and it
+        is active before its exit and again from joined_epoch on. Only checkers are suspended.
 
         An empty slot is the zero word: its wallet is the zero address and it is never active.
 """
@@ -18,12 +21,19 @@
 # Exit epoch of a tenant that has not left. Epochs are 32 bits: at 20 s each they last 2,700 years.
 NO_EXIT: constant(uint256) = 2**32 - 1
 
-# Four billion units is far beyond any stake the unit is chosen for; registration refuses more.
+# Four billion units is far beyond any stake the unit is chosen for; a provider's stake may not be
+# worth more.
 MAX_UNITS: constant(uint256) = 2**32 - 1
+
+# A checker's stake, with what was delegated to it, weighs no more than this: what a seat weighed is
+# kept in 15 bits (ring.vy).
+MAX_CHECKER_UNITS: constant(uint256) = 2**15 - 1
 
 _WALLET_MASK: constant(uint256) = 2**160 - 1
 _FIELD_MASK: constant(uint256) = 2**32 - 1
+_JOINED_MASK: constant(uint256) = (2**32 - 1) << 160
 _EXIT_MASK: constant(uint256) = (2**32 - 1) << 192
+_UNITS_MASK: constant(uint256) = (2**32 - 1) << 224
 
 
 @internal
@@ -52,6 +62,24 @@ def _with_exit(word: uint256, exit_epoch: uint256) -> uint256:
 
 @internal
 @pure
+def _with_joined(word: uint256, joined_epoch: uint256) -> uint256:
+    """
+    @notice The same tenant, active from `joined_epoch` on.
+    """
+    return (word & ~_JOINED_MASK) | (joined_epoch << 160)
+
+
+@internal
+@pure
+def _with_units(word: uint256, stake_units: uint256) -> uint256:
+    """
+    @notice The same tenant with another stake.
+    """
+    return (word & ~_UNITS_MASK) | (stake_units << 224)
+
+
+@internal
+@pure
 def _wallet(word: uint256) -> address:
     """
     @notice The tenant's wallet; the zero address for an empty slot.
@@ -63,7 +91,7 @@ def _wallet(word: uint256) -> address:
 @pure
 def _joined_epoch(word: uint256) -> uint256:
     """
-    @notice First epoch in which the tenant is active.
+    @notice First epoch in which the tenant is active, or is again if it is suspended.
     """
     return (word >> 160) & _FIELD_MASK
 
@@ -88,12 +116,44 @@ def _units(word: uint256) -> uint256:
 
 @internal
 @pure
+def _is_suspended(word: uint256) -> bool:
+    """
+    @notice Whether the tenant was suspended and has not left since, be it back or not.
+    """
+    return ((word >> 192) & _FIELD_MASK) < ((word >> 160) & _FIELD_MASK)
+
+
+@internal
+@pure
+def _has_left(word: uint256) -> bool:
+    """
+    @notice Whether the tenant is on its way out, or gone. True for an empty slot.
+    """
+    exit: uint256 = (word >> 192) & _FIELD_MASK
+    return exit != NO_EXIT and ((word >> 160) & _FIELD_MASK) <= exit
+
+
+@internal
+@pure
+def _has_future(word: uint256, epoch: uint256) -> bool:
+    """
+    @notice Whether the tenant is, or may yet be, active in `epoch` or a later one.
+    """
+    exit: uint256 = (word >> 192) & _FIELD_MASK
+    return epoch < exit or exit < ((word >> 160) & _FIELD_MASK)
+
+
+@internal
+@pure
 def _is_active(word: uint256, epoch: uint256) -> bool:
     """
-    @notice Whether the tenant takes part in `epoch`. False for an empty slot, whose exit epoch is
-            0.
+    @notice Whether the tenant takes part in `epoch`. False for an empty slot.
     """
-    return ((word >> 160) & _FIELD_MASK) <= epoch and epoch < ((word >> 192) & _FIELD_MASK)
+    joined: uint256 = (word >> 160) & _FIELD_MASK
+    exit: uint256 = (word >> 192) & _FIELD_MASK
+    if joined <= exit:
+        return joined <= epoch and epoch < exit
+    return joined <= epoch or epoch < exit
 
 
 @internal
@@ -101,7 +161,13 @@ def _is_active(word: uint256, epoch: uint256) -> bool:
 def _active_wallet(word: uint256, epoch: uint256) -> address:
     """
     @notice The tenant's wallet if it takes part in `epoch`, else the zero address.
+    @dev The first condition is that of everybody who was never suspended, and costs them no more
+         than it did when nobody could be.
     """
-    if ((word >> 160) & _FIELD_MASK) <= epoch and epoch < ((word >> 192) & _FIELD_MASK):
+    joined: uint256 = (word >> 160) & _FIELD_MASK
+    exit: uint256 = (word >> 192) & _FIELD_MASK
+    if joined <= epoch and epoch < exit:
+        return convert(word & _WALLET_MASK, address)
+    if exit < joined and (joined <= epoch or epoch < exit):
         return convert(word & _WALLET_MASK, address)
     return empty(address)

@@ -17,6 +17,7 @@ from tests.chain.contracts.world import (
     UNIT,
     UNSTAKE_DELAY,
     World,
+    build,
     deployer,
     wallet,
 )
@@ -54,36 +55,34 @@ def test_epochs(empty: World) -> None:
         assert registry.current_epoch() == epoch
 
 
-def test_nothing_before_genesis(empty: World) -> None:
-    later = deployer("Registry").deploy(
-        empty.token, UNIT, UNIT, UNIT, boa.env.timestamp + 10, EPOCH_SECONDS, 0, 6
-    )
-    beacon = deployer("Beacon").deploy(later)
-    empty.token.approve(later, UNIT)
-    for blocked in (later.current_epoch, lambda: later.register_provider(R, R, S, UNIT)):
+def test_nothing_before_genesis() -> None:
+    early = build(seconds_to_genesis=10)
+    early.token.approve(early.registry, UNIT)
+    register = early.registry.register_provider
+    for blocked in (early.registry.current_epoch, lambda: register(R, R, S, UNIT)):
         with boa.reverts("registry: before genesis"):
             blocked()
     with boa.reverts():
-        beacon.seed(0)
+        early.beacon.seed(0)
     boa.env.timestamp += 10
-    later.register_provider(R, R, S, UNIT)
-    assert len(beacon.seed(0)) == 32
+    register(R, R, S, UNIT)
+    assert len(early.beacon.seed(0)) == 32
 
 
 @pytest.mark.parametrize(
     ("position", "value", "reason"),
     [
         (0, wallet("nobody"), "registry: token is not a contract"),
-        (3, 0, "registry: stake unit is zero"),
-        (3, UNIT + 1, "registry: unit exceeds minimum"),
-        (1, UNIT - 1, "registry: unit exceeds minimum"),
-        (5, 0, "registry: epoch length is zero"),
-        (7, 0, "registry: reuse delay is zero"),
+        (4, 0, "registry: stake unit is zero"),
+        (6, 0, "registry: epoch length is zero"),
+        (8, 0, "registry: reuse delay is zero"),
     ],
 )
 def test_bad_settings(empty: World, position: int, value: object, reason: str) -> None:
-    setting = [empty.token, UNIT, UNIT, UNIT, 0, 600, 0, 1]
-    deployer("Registry").deploy(*setting)
+    others = [wallet(name) for name in ("steward", "penalties", "delegation")]
+    setting = [empty.token, *others, UNIT, 0, 600, 0, 1]
+    made = deployer("Registry").deploy(*setting)
+    assert [made.steward(), made.penalties(), made.delegation()] == others
     setting[position] = value
     with boa.reverts(reason):
         deployer("Registry").deploy(*setting)
@@ -100,7 +99,7 @@ def test_registration_is_recorded(empty: World, kind: str) -> None:
     event = empty.registry.get_logs()[-1]
     slot = getattr(empty.registry, kind)(0)
     node_key = keccak(b"nodealice")
-    expected = (0, wallet("alice"), node_key, R, S, 3, 4, NO_EXIT, 10, stake)
+    expected = (0, wallet("alice"), node_key, R, S, 3, 4, NO_EXIT, 10, stake, 4, stake)
     assert tuple(slot) == expected
     assert (event.kind, event.index, event.wallet) == (KINDS.index(kind), 0, wallet("alice"))
     assert (event.node_key, event.stake, event.joined_epoch) == (node_key, stake, 4)
@@ -128,15 +127,30 @@ def test_minimum_stake(empty: World, kind: str, minimum: int) -> None:
     empty.register(kind, "alice", minimum)
 
 
-def test_stake_beyond_32_bits_of_units(empty: World) -> None:
+def test_stake_beyond_32_bits_of_units() -> None:
     supply = 2**32 * 10
     token = deployer("Token").deploy("Kaisar", "KAI", supply)
-    registry = deployer("Registry").deploy(token, 1, 1, 1, boa.env.timestamp, 600, 0, 6)
+    registry = build(token=token, unit=1, parameters=(1, 1, 0, 0, 0)).registry
     token.approve(registry, supply)
     with boa.reverts("registry: stake is too large"):
         registry.register_provider(R, R, S, 2**32)
-    registry.register_provider(R, R, S, 2**32 - 1)
+    registry.register_provider(R, R, S, 2**32 - 2)
+    assert registry.provider(0).stake_units == 2**32 - 2
+    registry.top_up_provider(0, 1)
+    with boa.reverts("registry: stake is too large"):
+        registry.top_up_provider(0, 1)
     assert registry.provider(0).stake_units == 2**32 - 1
+
+
+def test_stake_beyond_128_bits() -> None:
+    token = deployer("Token").deploy("Kaisar", "KAI", 2**129)
+    registry = build(token=token, unit=2**100, parameters=(2**100, 2**100, 0, 0, 0)).registry
+    token.approve(registry, 2**129)
+    with boa.reverts("registry: stake is too large"):
+        registry.register_provider(R, R, S, 2**128)
+    registry.register_provider(R, R, S, 2**128 - 1)
+    with boa.reverts("registry: stake is too large"):
+        registry.top_up_provider(0, 1)
 
 
 def test_needs_allowance_and_node_key(empty: World) -> None:
@@ -258,7 +272,11 @@ def test_slot_is_reused_only_after_the_delay(empty: World, kind: str) -> None:
     empty.enter(1 + REUSE_DELAY)
     assert empty.register(kind, "dave", 4 * UNIT) == 0
     slot = getattr(empty.registry, kind)(0)
-    assert (slot.wallet, slot.joined_epoch, slot.exit_epoch) == (wallet("dave"), 8, NO_EXIT)
+    assert (slot.wallet, slot.joined_epoch, slot.exit_epoch) == (
+        wallet("dave"),
+        2 + REUSE_DELAY,
+        NO_EXIT,
+    )
     assert (slot.created_epoch, slot.stake, slot.stake_units) == (0, 4 * UNIT, 4)
     assert empty.register(kind, "erin") == 3
 
@@ -310,39 +328,7 @@ def test_counts_of_slots(empty: World, steps: list[tuple[str, int]]) -> None:
         empty.register(kind, f"person {number}")
         for judged in {epoch, max(epoch - 1, 0)}:
             assert registry.slots_before(judged) == counts(empty, judged)
-    for judged in {epoch, max(epoch - 2, 0)}:
-        for hints, method in zip(
-            counts(empty, judged),
-            (registry.provider_slots_at, registry.checker_slots_at),
-            strict=True,
-        ):
-            assert method(judged, hints) == hints
-            with boa.reverts():
-                method(judged, hints + 1)
-            if hints:
-                with boa.reverts():
-                    method(judged, hints - 1)
-
-
-def test_hints(empty: World) -> None:
-    empty.populate(checkers=2, providers=1)
-    empty.enter(2)
-    empty.register("checker", "late")
-    at = empty.registry.checker_slots_at
-    for epoch, right in ((0, 0), (1, 2), (2, 2)):
-        assert at(epoch, right) == right
-    with boa.reverts("registry: hint is too small"):
-        at(2, 1)
-    with boa.reverts("registry: hint is too large"):
-        at(2, 3)
-    with boa.reverts("registry: hint exceeds slots"):
-        at(2, 4)
-    with boa.reverts("registry: hint exceeds slots"):
-        at(2, 2**256 - 1)
-    with boa.reverts("registry: epoch has not started"):
-        at(3, 3)
-    empty.enter(3)
-    assert at(3, 3) == 3
+            assert registry.bundle_slots(judged) == counts(empty, judged)
 
 
 def test_slots_before_answers_for_two_epochs(empty: World) -> None:

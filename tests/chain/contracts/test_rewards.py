@@ -211,16 +211,16 @@ def test_newcomer_is_not_paid_for_the_tenant_before() -> None:
     with boa.env.prank(wallet("provider 0")):
         assert world.registry.leave_provider() == 2
     settle(world, 1, (500, 500))
-    world.enter(7)
+    world.enter(8)
     world.registry.withdraw_provider(0)
     assert world.register("provider", "newcomer") == 0
     # A dishonest majority scores the lane although nobody is active in it.
-    settle(world, 7, (500, 500))
-    close(world, 7)
-    assert world.rewards.provider_reward(0, 7) == 0, "the newcomer is active from epoch 8 on"
-    settle(world, 8, (300, 100))
+    settle(world, 8, (500, 500))
     close(world, 8)
-    assert world.rewards.claim_provider(0, [1, 7, 8]) == PROVIDER_POOL * 3 // 4
+    assert world.rewards.provider_reward(0, 8) == 0, "the newcomer is active from epoch 9 on"
+    settle(world, 9, (300, 100))
+    close(world, 9)
+    assert world.rewards.claim_provider(0, [1, 8, 9]) == PROVIDER_POOL * 3 // 4
     assert balance(world, "newcomer") == PROVIDER_POOL * 3 // 4
     assert balance(world, "provider 0") == 10 * UNIT, "its stake"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import boa
+import rlp
 from eth_keys import keys
-from eth_utils import keccak
+from eth_utils import keccak, to_checksum_address
 
 from tests.chain.contracts import reference
 
@@ -21,13 +22,22 @@ UNIT = 10**18
 NO_EXIT = 2**32 - 1
 EPOCH_SECONDS = 600
 GRACE_SECONDS = 120
-UNSTAKE_DELAY = 3_000
+UNSTAKE_DELAY = 3_300
 TOLERANCE_SHIFT = 4
 RING = 4
-REUSE_DELAY = 6
+REUSE_DELAY = 8
 SUPPLY = 10**9 * UNIT
 PROVIDER_POOL = 1_000 * UNIT
 CHECKER_POOL = 500 * UNIT
+STEWARD_DELAY = 1_000
+FRAUD_SLASH_BPS = 3_000
+BOUNTY_BPS = 1_000
+EMISSION_BPS = 10_000
+PARAMETERS = (UNIT, 2 * UNIT, FRAUD_SLASH_BPS, BOUNTY_BPS, EMISSION_BPS)
+BAN_WEEK, BAN_MONTH, BAN_HALF_YEAR = 7, 30, 182
+
+AFTER_TOKEN = ("Registry", "Steward", "Beacon", "Consensus", "Rewards", "Delegation", "Penalties")
+"""What is deployed after the token, in this order: addresses are known before."""
 
 
 @cache
@@ -65,9 +75,12 @@ class World:
 
     token: Any
     registry: Any
+    steward: Any
     beacon: Any
     consensus: Any
     rewards: Any
+    delegation: Any
+    penalties: Any
     seats: int
     genesis: int
     checkers: list[str] = field(default_factory=list)  # by index
@@ -203,6 +216,16 @@ class World:
         )
 
 
+def predict() -> dict[str, str]:
+    """The addresses that the next deployments get, in the order of AFTER_TOKEN."""
+    sender = boa.env.eoa.canonical_address
+    nonce = boa.env.evm.vm.state.get_nonce(sender)
+    return {
+        name: to_checksum_address(keccak(rlp.encode([sender, nonce + i]))[12:])
+        for i, name in enumerate(AFTER_TOKEN)
+    }
+
+
 def build(
     seats: int = 4,
     token: Any = None,
@@ -210,13 +233,28 @@ def build(
     reuse_delay: int = REUSE_DELAY,
     provider_pool: int = PROVIDER_POOL,
     checker_pool: int = CHECKER_POOL,
+    unit: int = UNIT,
+    parameters: Sequence[int] = PARAMETERS,
+    seconds_to_genesis: int = 0,
 ) -> World:
-    """Deploy everything with genesis now."""
-    genesis = boa.env.timestamp
+    """Deploy everything, by default with genesis now."""
+    genesis = boa.env.timestamp + seconds_to_genesis
     if token is None:
         token = deployer("Token").deploy("Kaisar", "KAI", SUPPLY)
+    at = predict()
     registry = deployer("Registry").deploy(
-        token, UNIT, 2 * UNIT, UNIT, genesis, EPOCH_SECONDS, UNSTAKE_DELAY, reuse_delay
+        token,
+        at["Steward"],
+        at["Penalties"],
+        at["Delegation"],
+        unit,
+        genesis,
+        EPOCH_SECONDS,
+        UNSTAKE_DELAY,
+        reuse_delay,
+    )
+    steward = deployer("Steward").deploy(
+        registry, wallet("owner"), wallet("guardian"), STEWARD_DELAY, parameters
     )
     beacon = deployer("Beacon").deploy(registry)
     consensus = deployer("Consensus").deploy(
@@ -225,7 +263,24 @@ def build(
     rewards = deployer("Rewards").deploy(
         token, registry, consensus, beacon, provider_pool, checker_pool
     )
-    return World(token, registry, beacon, consensus, rewards, seats, genesis)
+    # Until Delegation is there, something that only holds its place.
+    delegation = deployer("NoDelegation").deploy()
+    penalties = deployer("Penalties").deploy(
+        token,
+        registry,
+        consensus,
+        rewards,
+        delegation,
+        steward,
+        BAN_WEEK,
+        BAN_MONTH,
+        BAN_HALF_YEAR,
+    )
+    world = World(
+        token, registry, steward, beacon, consensus, rewards, delegation, penalties, seats, genesis
+    )
+    assert all(getattr(world, name.lower()).address == at[name] for name in AFTER_TOKEN)
+    return world
 
 
 def lanes(*scores: int) -> list[int]:
