@@ -20,6 +20,7 @@
         one bit of influence per epoch, at that price.
 """
 
+from . import contributions
 from . import slots
 from .interfaces import IBeacon
 from .interfaces import IRegistry
@@ -42,10 +43,6 @@ event SeedFrozen:
     seed: bytes32
     accumulator: bytes32  # as of the epoch's start
 
-# A checker's record beside its commitment, one word: bits 0..31 the epoch in which the commitment
-# was stored, bit 32 + d whether it contributed d epochs before that one. So 224 epochs of history
-# fit.
-HISTORY_EPOCHS: constant(uint256) = 224
 _EPOCH_MASK: constant(uint256) = 2**32 - 1
 
 # Seeds that are kept: those of all epochs whose bundles Consensus may still hold, and some more.
@@ -63,7 +60,7 @@ accumulator: public(bytes32)
 # the place holds the seed that is asked for: Consensus reads one word instead of two.
 _seeds: uint256[_KEPT_SEEDS]
 _commitments: HashMap[uint256, bytes32]  # checker index -> commitment
-_histories: HashMap[uint256, uint256]  # checker index -> record
+_histories: HashMap[uint256, uint256]  # checker index -> record (contributions.vy)
 
 
 @deploy
@@ -95,7 +92,7 @@ def commit(checker_index: uint256, commitment: bytes32):
     epoch: uint256 = self._freeze()
     word: uint256 = self._own_word(checker_index)
     assert epoch < slots._exit_epoch(word), "beacon: checker has left"
-    self._store(checker_index, epoch, self._aged(self._histories[checker_index], epoch), commitment)
+    self._store(checker_index, epoch, contributions._aged(self._histories[checker_index], epoch), commitment)
     log Committed(epoch=epoch, checker_index=checker_index, commitment=commitment)
 
 
@@ -117,7 +114,7 @@ def contribute(checker_index: uint256, secret: bytes32, next_commitment: bytes32
     self.accumulator = keccak256(
         abi_encode(self.accumulator, secret, blockhash(unsafe_sub(block.number, 1)))
     )
-    self._store(checker_index, epoch, self._aged(history, epoch) | (1 << 32), next_commitment)
+    self._store(checker_index, epoch, contributions._aged(history, epoch) | (1 << 32), next_commitment)
     log Contributed(
         epoch=epoch, checker_index=checker_index, secret=secret, next_commitment=next_commitment
     )
@@ -146,19 +143,14 @@ def contributed(epoch: uint256, checker_index: uint256) -> bool:
     @notice Whether the checker slot contributed in `epoch`. Remembered for the 224 epochs up to its
             latest commitment; False beyond.
     """
-    history: uint256 = self._histories[checker_index]
-    last: uint256 = history & _EPOCH_MASK
-    if epoch > last or last - epoch >= HISTORY_EPOCHS:
-        return False
-    return (history >> (32 + last - epoch)) & 1 == 1
+    return contributions._contributed(self._histories[checker_index], epoch)
 
 
 @external
 @view
 def history(checker_index: uint256) -> uint256:
     """
-    @notice What `contributed` goes by, in one word for many epochs: bits 0..31 the epoch of the
-            slot's latest commitment, bit 32 + d whether it contributed d epochs before that one.
+    @notice What `contributed` goes by, in one word for many epochs (contributions.vy).
     """
     return self._histories[checker_index]
 
@@ -220,17 +212,6 @@ def _freeze_one(epoch: uint256):
     seed_: uint256 = self._derive(accumulator, epoch)
     self._seeds[epoch % _KEPT_SEEDS] = seed_
     log SeedFrozen(epoch=epoch, seed=convert(seed_, bytes32), accumulator=accumulator)
-
-
-@internal
-@pure
-def _aged(history: uint256, epoch: uint256) -> uint256:
-    """
-    @notice The contributions in `history` as seen from `epoch`, epoch field replaced.
-    @dev Shifting a 224-bit field left drops what is older than 224 epochs.
-    """
-    age: uint256 = epoch - (history & _EPOCH_MASK)
-    return (((history >> 32) << age) << 32) | epoch
 
 
 @internal
