@@ -9,15 +9,18 @@
         always 0 on peaq, plays no part. Without any contribution it can be computed beforehand.
 
         Each contribution does accumulator = keccak256(accumulator, secret, blockhash(number - 1)).
-        The first interaction of an epoch freezes seed(e) = keccak256(accumulator, uint256(e)) with
-        its last four bytes replaced by uint32(e). What is contributed during e reaches the seed of
-        e + 1 and no earlier one.
+        The first interaction of an epoch freezes seed(e): the first 96 bits of keccak256(accumulator,
+        uint256(e)), then 128 zero bits, then uint32(e). What is contributed during e reaches the
+        seed of e + 1 and no earlier one. 96 bits are far more than anybody can search through, and
+        the gap is where Consensus keeps an epoch's totals (ring.vy), so that a committee can be
+        drawn again, for as long as its bundle is there, for the price of a word that is read anyway.
 
         A checker can only choose to reveal or not, and whoever withholds in an epoch forfeits its
         checker reward of that epoch (Rewards asks `contributed`). The last one to reveal has that
         one bit of influence per epoch, at that price.
 """
 
+from . import contributions
 from . import slots
 from .interfaces import IBeacon
 from .interfaces import IRegistry
@@ -38,12 +41,14 @@ event Contributed:
 event SeedFrozen:
     epoch: indexed(uint256)
     seed: bytes32
+    accumulator: bytes32  # as of the epoch's start
 
-# A checker's record beside its commitment, one word: bits 0..31 the epoch in which the commitment
-# was stored, bit 32 + d whether it contributed d epochs before that one. So 224 epochs of history
-# fit.
-HISTORY_EPOCHS: constant(uint256) = 224
 _EPOCH_MASK: constant(uint256) = 2**32 - 1
+
+# Seeds that are kept: those of all epochs whose bundles Consensus may still hold, and some more.
+_KEPT_SEEDS: constant(uint256) = 256
+
+_RANDOM_MASK: constant(uint256) = (2**96 - 1) << 160
 
 registry: public(immutable(address))
 _GENESIS: immutable(uint256)
@@ -51,11 +56,11 @@ _EPOCH_SECONDS: immutable(uint256)
 
 accumulator: public(bytes32)
 
-# The last seeds that were frozen, of an even and of an odd epoch. A seed ends in its epoch, which
-# tells whether the place holds the seed that is asked for: Consensus reads one word instead of two.
-_seeds: uint256[2]
+# Epoch % 256 -> the last seed that was frozen there. A seed ends in its epoch, which tells whether
+# the place holds the seed that is asked for: Consensus reads one word instead of two.
+_seeds: uint256[_KEPT_SEEDS]
 _commitments: HashMap[uint256, bytes32]  # checker index -> commitment
-_histories: HashMap[uint256, uint256]  # checker index -> record
+_histories: HashMap[uint256, uint256]  # checker index -> record (contributions.vy)
 
 
 @deploy
@@ -70,9 +75,8 @@ def __init__(registry_: address):
     _EPOCH_SECONDS = staticcall IRegistry(registry_).epoch_seconds()
     start: bytes32 = keccak256(abi_encode(chain.id, self, blockhash(block.number - 1)))
     self.accumulator = start
-    # Epoch 0 is frozen at once: two empty places would look like its seed.
-    self._seeds[0] = self._derive(start, 0)
-    log SeedFrozen(epoch=0, seed=convert(self._seeds[0], bytes32))
+    # Epoch 0 is frozen at once: an empty place would look like its seed.
+    self._freeze_one(0)
 
 
 @external
@@ -88,7 +92,7 @@ def commit(checker_index: uint256, commitment: bytes32):
     epoch: uint256 = self._freeze()
     word: uint256 = self._own_word(checker_index)
     assert epoch < slots._exit_epoch(word), "beacon: checker has left"
-    self._store(checker_index, epoch, self._aged(self._histories[checker_index], epoch), commitment)
+    self._store(checker_index, epoch, contributions._aged(self._histories[checker_index], epoch), commitment)
     log Committed(epoch=epoch, checker_index=checker_index, commitment=commitment)
 
 
@@ -110,7 +114,7 @@ def contribute(checker_index: uint256, secret: bytes32, next_commitment: bytes32
     self.accumulator = keccak256(
         abi_encode(self.accumulator, secret, blockhash(unsafe_sub(block.number, 1)))
     )
-    self._store(checker_index, epoch, self._aged(history, epoch) | (1 << 32), next_commitment)
+    self._store(checker_index, epoch, contributions._aged(history, epoch) | (1 << 32), next_commitment)
     log Contributed(
         epoch=epoch, checker_index=checker_index, secret=secret, next_commitment=next_commitment
     )
@@ -120,13 +124,14 @@ def contribute(checker_index: uint256, secret: bytes32, next_commitment: bytes32
 @view
 def seed(epoch: uint256) -> bytes32:
     """
-    @notice The seed of the current or the previous epoch; reverts for any other.
+    @notice The seed of the current or the previous epoch, and of an older one in which somebody
+            called this contract while it is among the last 256; reverts for any other.
     """
-    current: uint256 = self._current_epoch()
-    assert epoch <= current and current <= epoch + 1, "beacon: no seed for this epoch"
-    stored: uint256 = self._seeds[epoch & 1]
+    stored: uint256 = self._seeds[epoch % _KEPT_SEEDS]
     if stored & _EPOCH_MASK != epoch:
-        # Nobody has touched the contract since: the accumulator is still that of the epoch's start.
+        current: uint256 = self._current_epoch()
+        assert epoch <= current and current <= epoch + 1, "beacon: no seed for this epoch"
+        # Nobody has called the contract since: the accumulator is still that of the epoch's start.
         stored = self._derive(self.accumulator, epoch)
     return convert(stored, bytes32)
 
@@ -138,11 +143,16 @@ def contributed(epoch: uint256, checker_index: uint256) -> bool:
     @notice Whether the checker slot contributed in `epoch`. Remembered for the 224 epochs up to its
             latest commitment; False beyond.
     """
-    history: uint256 = self._histories[checker_index]
-    last: uint256 = history & _EPOCH_MASK
-    if epoch > last or last - epoch >= HISTORY_EPOCHS:
-        return False
-    return (history >> (32 + last - epoch)) & 1 == 1
+    return contributions._contributed(self._histories[checker_index], epoch)
+
+
+@external
+@view
+def history(checker_index: uint256) -> uint256:
+    """
+    @notice What `contributed` goes by, in one word for many epochs (contributions.vy).
+    """
+    return self._histories[checker_index]
 
 
 @external
@@ -175,7 +185,7 @@ def _derive(accumulator: bytes32, epoch: uint256) -> uint256:
     @notice The seed of `epoch`, given the accumulator at its start.
     """
     digest: uint256 = convert(keccak256(abi_encode(accumulator, epoch)), uint256)
-    return (digest & ~_EPOCH_MASK) | epoch
+    return (digest & _RANDOM_MASK) | epoch
 
 
 @internal
@@ -186,11 +196,11 @@ def _freeze() -> uint256:
     @return uint256 The current epoch.
     """
     current: uint256 = self._current_epoch()
-    if self._seeds[current & 1] & _EPOCH_MASK != current:
+    if self._seeds[current % _KEPT_SEEDS] & _EPOCH_MASK != current:
         # Bundles of the previous epoch are accepted in its grace period and need its seed. If
         # nobody touched the contract in that epoch, its seed follows from the same accumulator.
         previous: uint256 = current - 1
-        if self._seeds[previous & 1] & _EPOCH_MASK != previous:
+        if self._seeds[previous % _KEPT_SEEDS] & _EPOCH_MASK != previous:
             self._freeze_one(previous)
         self._freeze_one(current)
     return current
@@ -198,20 +208,10 @@ def _freeze() -> uint256:
 
 @internal
 def _freeze_one(epoch: uint256):
-    seed_: uint256 = self._derive(self.accumulator, epoch)
-    self._seeds[epoch & 1] = seed_
-    log SeedFrozen(epoch=epoch, seed=convert(seed_, bytes32))
-
-
-@internal
-@pure
-def _aged(history: uint256, epoch: uint256) -> uint256:
-    """
-    @notice The contributions in `history` as seen from `epoch`, epoch field replaced.
-    @dev Shifting a 224-bit field left drops what is older than 224 epochs.
-    """
-    age: uint256 = epoch - (history & _EPOCH_MASK)
-    return (((history >> 32) << age) << 32) | epoch
+    accumulator: bytes32 = self.accumulator
+    seed_: uint256 = self._derive(accumulator, epoch)
+    self._seeds[epoch % _KEPT_SEEDS] = seed_
+    log SeedFrozen(epoch=epoch, seed=convert(seed_, bytes32), accumulator=accumulator)
 
 
 @internal

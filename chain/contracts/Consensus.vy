@@ -25,7 +25,9 @@
 
 from . import committee as draw
 from . import domain
+from . import failing
 from . import lanes
+from . import results
 from . import ring
 from . import slots
 from .interfaces import IBeacon
@@ -37,26 +39,25 @@ initializes: domain
 initializes: ring
 
 exports: (
-    domain.eip712Domain,
     ring.ring_epochs,
     ring.has_bundle,
-    ring.bundle,
     ring.scores,
     ring.totals,
-    ring.provider_share,
-    ring.checker_share,
+    ring.epoch_words,
+    ring.entries,
 )
 
 event BundleAccepted:
     epoch: indexed(uint256)
     shard: indexed(uint256)
     sender: indexed(address)
-    reported: uint256  # the fields up to `fraud` are those of ring.Bundle
+    reported: uint256  # these and `units` are as in IConsensus.Bundle
     deviations: uint256
     checkers: uint256
     online: uint256
     fraud: uint256
     total: uint256  # sum of the shard's scores, fraud counted as 0
+    units: uint256
 
 # A member's report as it is submitted. The fields are whole words, which cost less to decode than
 # narrow types, whose bounds are checked one by one.
@@ -110,7 +111,7 @@ def __init__(
     assert (
         staticcall IBeacon(beacon_).registry() == registry_
     ), "consensus: beacon of another registry"
-    assert seats_ >= 1 and seats_ <= ring.MAX_SEATS, "consensus: seats out of range"
+    assert seats_ >= 1 and seats_ <= results.MAX_SEATS, "consensus: seats out of range"
     assert tolerance_shift_ >= 1 and tolerance_shift_ <= 14, "consensus: tolerance out of range"
     # A reused slot must not meet results of the tenant before.
     assert (
@@ -125,6 +126,12 @@ def __init__(
     _GENESIS = staticcall IRegistry(registry_).genesis()
     _EPOCH_SECONDS = staticcall IRegistry(registry_).epoch_seconds()
     assert grace_seconds_ <= _EPOCH_SECONDS, "consensus: grace exceeds an epoch"
+    # What a checker or provider does in its last epoch can be shown for as long as the ring holds
+    # that epoch, and its stake answers for it.
+    assert (
+        staticcall IRegistry(registry_).unstake_delay_seconds()
+        > (ring_epochs_ + 1) * _EPOCH_SECONDS + grace_seconds_
+    ), "consensus: stake leaves before evidence"
 
 
 @external
@@ -132,7 +139,7 @@ def submit(
     epoch: uint256,
     shard: uint256,
     medians: uint256[4][4],
-    reports: DynArray[Report, ring.MAX_SEATS],
+    reports: DynArray[Report, results.MAX_SEATS],
 ):
     """
     @notice Settles a shard for an epoch. Anybody may send it; the sender is only named in the
@@ -148,37 +155,50 @@ def submit(
     """
     # First of all, because several members may send the same bundle and only one can be first.
     key: uint256 = ring._key(epoch, shard)
-    assert not ring._holds(key, epoch), "consensus: bundle exists"
-    assert self._is_open(epoch), "consensus: epoch is not open"
+    if ring._holds(key, epoch):
+        failing._fail("consensus: bundle exists")
+    if not self._is_open(epoch):
+        failing._fail("consensus: epoch is not open")
     count: uint256 = len(reports)
-    assert count >= quorum, "consensus: no quorum"
+    if count < quorum:
+        failing._fail("consensus: no quorum")
 
     # The constructor made sure that Registry and Beacon are contracts.
     provider_slots: uint256 = 0
     checker_slots: uint256 = 0
-    provider_slots, checker_slots = staticcall IRegistry(registry).slots_before(
+    provider_slots, checker_slots = staticcall IRegistry(registry).bundle_slots(
         epoch, skip_contract_check=True
     )
-    first_provider: uint256 = shard * ring.SHARD_LANES
-    assert provider_slots > first_provider, "consensus: no such shard"
-    used: uint256 = min(unsafe_sub(provider_slots, first_provider), ring.SHARD_LANES)
-    if used < ring.SHARD_LANES:
+    first_provider: uint256 = shard * results.SHARD_LANES
+    if provider_slots <= first_provider:
+        failing._fail("consensus: no such shard")
+    used: uint256 = min(unsafe_sub(provider_slots, first_provider), results.SHARD_LANES)
+    if used < results.SHARD_LANES:
         self._check_unused(medians, used)
+    epoch_word: uint256 = ring._epoch_word(epoch)
+    if epoch_word == 0:
+        # The epoch's first bundle, which takes over the word of an old epoch.
+        epoch_word = convert(
+            staticcall IBeacon(beacon).seed(epoch, skip_contract_check=True), uint256
+        ) | (checker_slots << results.CHECKER_SLOTS_SHIFT)
 
     # 1. Who holds the seats, and whether each of them signed its report.
-    seed: bytes32 = staticcall IBeacon(beacon).seed(epoch, skip_contract_check=True)
+    seed: bytes32 = results._seed(epoch_word)
     k: uint256 = min(seats, checker_slots)
     offset: uint256 = draw._offset(seed, shard, checker_slots)
     separator: bytes32 = domain._separator()
     reported: uint256 = 0
     invalid: uint256 = 0
     checkers: uint256 = 0
-    reporters: DynArray[uint256, ring.MAX_SEATS] = []  # of each report: stake units << 8 | 9 * seat
-    online_maps: DynArray[uint256, ring.MAX_SEATS] = []
-    fraud_maps: DynArray[uint256, ring.MAX_SEATS] = []  # those that are not 0
+    units: uint256 = 0  # as in IConsensus.Bundle; Registry keeps them to 15 bits
+    reporters: DynArray[uint256, results.MAX_SEATS] = []  # of each report: stake units << 8 | 9 * seat
+    online_maps: DynArray[uint256, results.MAX_SEATS] = []
+    fraud_maps: DynArray[uint256, results.MAX_SEATS] = []  # those that are not 0
     for report: Report in reports:
-        assert report.seat < k, "consensus: no such seat"
-        assert (reported >> report.seat) & 1 == 0, "consensus: seat reported twice"
+        if report.seat >= k:
+            failing._fail("consensus: no such seat")
+        if (reported >> report.seat) & 1 == 1:
+            failing._fail("consensus: seat reported twice")
         reported |= 1 << report.seat
         member: uint256 = draw._member(seed, shard, report.seat, checker_slots, k, offset)
         checkers |= member << (report.seat << 4)
@@ -186,7 +206,8 @@ def submit(
             member, skip_contract_check=True
         )
         wallet: address = slots._active_wallet(word, epoch)
-        assert wallet != empty(address), "consensus: seat is void"
+        if wallet == empty(address):
+            failing._fail("consensus: seat is void")
 
         struct_hash: bytes32 = keccak256(
             abi_encode(
@@ -200,14 +221,16 @@ def submit(
             )
         )
         s: uint256 = report.vs & domain.S_MASK
-        assert s <= domain.HALF_ORDER, "consensus: high s"
+        if s > domain.HALF_ORDER:
+            failing._fail("consensus: high s")
         # The wallet is not zero, so a failed recovery does not match it.
-        assert wallet == ecrecover(
+        if wallet != ecrecover(
             keccak256(concat(0x1901, separator, struct_hash)),
             unsafe_add(27, report.vs >> 255),
             convert(report.r, uint256),
             s,
-        ), "consensus: not signed by the seat"
+        ):
+            failing._fail("consensus: not signed by the seat")
 
         invalid |= (
             report.scores[0][0] | report.scores[0][1] | report.scores[0][2] | report.scores[0][3]
@@ -215,7 +238,9 @@ def submit(
             | report.scores[2][0] | report.scores[2][1] | report.scores[2][2] | report.scores[2][3]
             | report.scores[3][0] | report.scores[3][1] | report.scores[3][2] | report.scores[3][3]
         )
-        reporters.append(((word >> 224) << 8) | unsafe_mul(report.seat, 9))
+        word = slots._units(word)
+        units |= word << (report.seat << 4)
+        reporters.append((word << 8) | unsafe_mul(report.seat, 9))
         online_maps.append(report.online)
         if report.fraud != 0:
             fraud_maps.append(report.fraud)
@@ -285,7 +310,7 @@ def submit(
         ]
         counts: uint256[4] = [start, start, start, start]
 
-        for j: uint256 in range(count, bound=ring.MAX_SEATS):
+        for j: uint256 in range(count, bound=results.MAX_SEATS):
             x: uint256[4] = reports[j].scores[q]
             counts[0] = unsafe_sub(
                 unsafe_add(counts[0], (unsafe_sub(le[0], x[0]) & lanes.H) >> 15),
@@ -318,11 +343,10 @@ def submit(
                 agreeing, (unsafe_mul(agreed, lanes.ONES) >> 240) << unsafe_mul(j, 9)
             )
 
-        assert (
-            ~(counts[0] & counts[1] & counts[2] & counts[3]) & lanes.BYTE_TOPS == 0
-        ), "consensus: not the median"
+        if ~(counts[0] & counts[1] & counts[2] & counts[3]) & lanes.BYTE_TOPS != 0:
+            failing._fail("consensus: not the median")
 
-        # What is kept: scores without fraud, and in the spare bits of word j the checker of seat j.
+        # What is kept: scores without fraud, and in the spare bits of word j the units of seat j.
         if fraud != 0:
             for i: uint256 in range(4):
                 marked: uint256 = (fraud >> ((q << 6) + (i << 4))) & _MASK_16
@@ -337,27 +361,32 @@ def submit(
                 unsafe_add(last_two & lanes.EVEN, (last_two >> 16) & lanes.EVEN),
             ),
         )
-        holders: uint256 = checkers >> (q << 6)
-        m[0] |= unsafe_mul(holders & _MASK_15, lanes.TOP_STEPS) & lanes.H
-        m[1] |= unsafe_mul((holders >> 16) & _MASK_15, lanes.TOP_STEPS) & lanes.H
-        m[2] |= unsafe_mul((holders >> 32) & _MASK_15, lanes.TOP_STEPS) & lanes.H
-        m[3] |= unsafe_mul((holders >> 48) & _MASK_15, lanes.TOP_STEPS) & lanes.H
+        four: uint256 = units >> (q << 6)
+        m[0] |= unsafe_mul(four & _MASK_15, lanes.TOP_STEPS) & lanes.H
+        m[1] |= unsafe_mul((four >> 16) & _MASK_15, lanes.TOP_STEPS) & lanes.H
+        m[2] |= unsafe_mul((four >> 32) & _MASK_15, lanes.TOP_STEPS) & lanes.H
+        m[3] |= unsafe_mul((four >> 48) & _MASK_15, lanes.TOP_STEPS) & lanes.H
         ring._entries[key].scores[q] = m
     # Checked once, at the end: what the arithmetic made of such a lane is undone by the revert.
-    assert invalid & lanes.H == 0, "consensus: score exceeds 15 bits"
+    if invalid & lanes.H != 0:
+        failing._fail("consensus: score exceeds 15 bits")
 
     # 4. What each report was worth.
     deviations: uint256 = 0
     weighted: uint256 = 0
     for reporter: uint256 in reporters:
-        deviating: uint256 = unsafe_sub(ring.SHARD_LANES, agreeing & _MASK_9)
+        deviating: uint256 = unsafe_sub(results.SHARD_LANES, agreeing & _MASK_9)
         agreeing = agreeing >> 9
         deviations |= deviating << (reporter & 255)
-        weighted = unsafe_add(weighted, unsafe_mul(reporter >> 8, ring._weight(used, deviating)))
+        weighted = unsafe_add(weighted, unsafe_mul(reporter >> 8, results._weight(used, deviating)))
 
     total: uint256 = lanes._sum_wide(sums)
     ring._record(key, epoch, reported, deviations, used, online, fraud)
-    ring._add_totals(epoch, total, weighted)
+    ring._epochs[epoch % ring.ring_epochs] = (
+        epoch_word
+        + (total << results.PROVIDER_TOTAL_SHIFT)
+        + (weighted << results.CHECKER_TOTAL_SHIFT)
+    )
     log BundleAccepted(
         epoch=epoch,
         shard=shard,
@@ -368,36 +397,73 @@ def submit(
         online=online,
         fraud=fraud,
         total=total,
+        units=units,
     )
 
 
 @external
 @view
-def committee(epoch: uint256, shard: uint256) -> DynArray[uint256, ring.MAX_SEATS]:
+def committee(epoch: uint256, shard: uint256) -> DynArray[uint256, results.MAX_SEATS]:
     """
     @notice The checker index of each seat; a seat whose checker is not active in the epoch is void.
-    @param epoch The current or the previous epoch.
+    @param epoch The current or the previous epoch, or an older one of which the ring holds a bundle.
     @param shard The shard to be judged.
     """
-    n: uint256 = (staticcall IRegistry(registry).slots_before(epoch))[1]
-    members: DynArray[uint256, ring.MAX_SEATS] = []
-    if n > 0:
-        seed: bytes32 = staticcall IBeacon(beacon).seed(epoch)
-        k: uint256 = min(seats, n)
-        offset: uint256 = draw._offset(seed, shard, n)
-        for seat: uint256 in range(k, bound=ring.MAX_SEATS):
-            members.append(draw._member(seed, shard, seat, n, k, offset))
-    return members
+    word: uint256 = ring._epoch_word(epoch)
+    if word == 0:
+        n: uint256 = (staticcall IRegistry(registry).slots_before(epoch))[1]
+        word = convert(staticcall IBeacon(beacon).seed(epoch), uint256) | (
+            n << results.CHECKER_SLOTS_SHIFT
+        )
+    return self._members(word, shard)
 
 
 @external
 @view
-def is_open(epoch: uint256) -> bool:
+def bundle(epoch: uint256, shard: uint256) -> IConsensus.Bundle:
     """
-    @notice Whether bundles of the epoch are accepted now: from its start until the end of its
-            grace.
+    @notice What the accepted bundle left beside the scores. Reverts if the ring does not hold it.
     """
-    return self._is_open(epoch)
+    key: uint256 = ring._found(epoch, shard)
+    meta: uint256 = ring._entries[key].meta
+    fraud: uint256 = 0
+    if meta & results.HAS_FRAUD != 0:
+        fraud = ring._entries[key].fraud
+    members: DynArray[uint256, results.MAX_SEATS] = self._members(ring._epoch_word(epoch), shard)
+    checkers: uint256 = 0
+    units: uint256 = 0
+    for seat: uint256 in range(len(members), bound=results.MAX_SEATS):
+        if results._reported(meta, seat):
+            checkers |= members[seat] << (16 * seat)
+            scores: uint256 = ring._entries[key].scores[seat // 4][seat % 4]
+            units |= results._units(scores) << (16 * seat)
+    return IConsensus.Bundle(
+        reported=(meta >> results.REPORTED_SHIFT) & _MASK_16,
+        deviations=meta & results.DEVIATIONS_MASK,
+        lanes=results._used(meta),
+        online=ring._entries[key].online,
+        fraud=fraud,
+        checkers=checkers,
+        units=units,
+    )
+
+
+@external
+@view
+def seat_result(epoch: uint256, shard: uint256, seat: uint256) -> (uint256, uint256, uint256):
+    """
+    @notice One report of an accepted bundle. Reverts if there is none from that seat.
+    @return (uint256, uint256, uint256) Checker index, lanes in which the report deviates, lanes in
+            use.
+    """
+    meta: uint256 = ring._entries[ring._found(epoch, shard)].meta
+    if not results._reported(meta, seat):
+        failing._fail("consensus: no report")
+    return (
+        results._holder(ring._epoch_word(epoch), shard, seat, seats),
+        results._deviating(meta, seat),
+        results._used(meta),
+    )
 
 
 @external
@@ -409,13 +475,17 @@ def is_closed(epoch: uint256) -> bool:
     return block.timestamp >= self._closes_at(epoch)
 
 
-@external
+@internal
 @view
-def closes_at(epoch: uint256) -> uint256:
+def _members(epoch_word: uint256, shard: uint256) -> DynArray[uint256, results.MAX_SEATS]:
     """
-    @notice Unix seconds from which on no bundle of the epoch is accepted.
+    @notice The checker index of each seat, in an epoch of that word.
     """
-    return self._closes_at(epoch)
+    members: DynArray[uint256, results.MAX_SEATS] = []
+    n: uint256 = results._checker_slots(epoch_word)
+    for seat: uint256 in range(min(seats, n), bound=results.MAX_SEATS):
+        members.append(results._holder(epoch_word, shard, seat, seats))
+    return members
 
 
 @internal
@@ -442,4 +512,5 @@ def _check_unused(medians: uint256[4][4], used: uint256):
     for w: uint256 in range(16):
         # How many of this word's sixteen lanes have a provider.
         mine: uint256 = min(max(used, 16 * w) - 16 * w, 16)
-        assert medians[w // 4][w % 4] >> (16 * mine) == 0, "consensus: score without provider"
+        if medians[w // 4][w % 4] >> (16 * mine) != 0:
+            failing._fail("consensus: score without provider")

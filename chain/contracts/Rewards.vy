@@ -3,85 +3,139 @@
 """
 @title Rewards of providers and checkers
 @license Apache-2.0
-@notice Each epoch has a fixed pool for providers and one for checkers, paid out of what was funded:
+@notice Each epoch has a pool for providers and one for checkers, paid out of what was funded:
 
-            provider   provider_pool * score // sum of all scores
-            checker    checker_pool * (weight * stake_units) // sum of all weight * stake_units,
-                       per seat that reported; nothing in an epoch in which it did not contribute to
-                       Beacon (its share stays in the fund)
+            provider   pool * score // sum of all scores
+            checker    pool * (weight * stake units) // sum of all weight * stake units, per seat
+                       that reported; nothing in an epoch in which it did not contribute to Beacon
+                       (its share stays in the fund)
 
-        Shares are rounded down, so an epoch never pays more than its pools; the dust stays in the
-        fund, and so does a pool nobody earned a share of. Anybody may trigger a claim; the money
-        always goes to the wallet that held the slot in that epoch. An epoch can be claimed from its
-        closing (end plus grace) for as long as Consensus' ring holds it: current epoch < epoch +
-        ring_epochs.
+        Epochs are closed in order, after their grace: closing fixes what the pools are (emission.vy)
+        and promises them. The sum of all promises never exceeds the fund, and shares are rounded
+        down, so whatever is earned is there. Anybody may close epochs, and a claim closes what it
+        needs.
+
+        Anybody may trigger a claim; the money always goes to the wallet that held the slot in that
+        epoch, whatever became of it since, and of a checker's the commission that it has promised to
+        its delegators to Delegation. An epoch can be claimed from its closing for as long as
+        Consensus' ring holds it: current epoch < epoch + ring_epochs. What nobody has claimed by
+        then goes back to the fund.
 
         Items of a claim that pay nothing (still open, expired, not earned, already paid) are
         skipped, so that somebody who claims one of them first cannot make the rest of the
         transaction fail.
-@dev There is no owner and no way to take out what was funded but by earning it.
+@dev There is no owner and no way to take out what was funded but by earning it. A claim of many
+     epochs costs four cold words for each: two of the bundle, the epoch's, and half of the one of
+     its pools; what was paid is marked in one word for 224 epochs, and counted in one for 64.
 """
 
 from ethereum.ercs import IERC20
 
+from . import contributions
+from . import emission
+from . import results
 from . import slots
 from .interfaces import IBeacon
 from .interfaces import IConsensus
+from .interfaces import IDelegation
 from .interfaces import IRegistry
+from .interfaces import IRewards
+from .interfaces import ISteward
+
+implements: IRewards
+initializes: emission
+
+exports: (
+    emission.provider_pool,
+    emission.checker_pool,
+    emission.era_epochs,
+    emission.carry_epochs,
+    emission.pool_unit,
+)
 
 event Funded:
     sender: indexed(address)
     amount: uint256
 
+event EpochClosed:
+    epoch: indexed(uint256)
+    provider_pool: uint256
+    checker_pool: uint256
+    provider_carry: uint256  # carried on from here
+    checker_carry: uint256
+
 event ProviderPaid:
     index: indexed(uint256)
     wallet: indexed(address)
-    epoch: indexed(uint256)
     amount: uint256
+    paid: uint256  # bit i: the claim's item i is among what was paid
 
 event CheckerPaid:
     index: indexed(uint256)
     wallet: indexed(address)
-    epoch: indexed(uint256)
-    shard: uint256
-    seat: uint256
-    amount: uint256
+    amount: uint256  # what was earned, with the part of the delegators
+    delegators: uint256
+    paid: uint256
 
-# One seat of one bundle, which a checker is paid for.
-struct Item:
-    epoch: uint256
-    shard: uint256
-    seat: uint256
-
-# At about 20,000 gas an item, 64 stay far below the 10M gas we allow a transaction.
+# At about 9,000 gas an item, 64 stay far below the 10M gas we allow a transaction. So do 64 epochs
+# that are closed at once.
 MAX_ITEMS: constant(uint256) = 64
+MAX_CLOSED: constant(uint256) = 64
 
-# Seats per shard in a word of paid seats, and shards that fit beside the word's 32-bit epoch.
-SEATS: constant(uint256) = 16
-WORD_SHARDS: constant(uint256) = 14
-_EPOCH_SHIFT: constant(uint256) = 224
+_BPS: constant(uint256) = 10_000
+_EMISSION_BPS: constant(uint256) = 4  # the Steward's number
+
+_MASK_32: constant(uint256) = 2**32 - 1
+_MASK_56: constant(uint256) = 2**56 - 1
+_MASK_96: constant(uint256) = 2**96 - 1
+_MASK_128: constant(uint256) = 2**128 - 1
+
+# The pools of two epochs share a word: bits 0..31 epoch // 2; then, from bit 32 for the even epoch
+# and from bit 144 for the odd one, 56 bits each of the provider and the checker pool, in pool units.
+# 128 words reach back further than any ring.
+_POOL_WORDS: constant(uint256) = 128
+_POOL_BITS: constant(uint256) = 56
+
+# Promises are counted for spans of 64 epochs. A ring of 224 epochs and the span that begins touch
+# six spans; eight words keep them.
+_SPAN_EPOCHS: constant(uint256) = 64
+_SPANS: constant(uint256) = 8
+_SPAN_SHIFT: constant(uint256) = 128
+
+# Epochs to a word of paid bits, beside the number of the window. A claim window of 224 epochs
+# touches two.
+_WINDOW_EPOCHS: constant(uint256) = 224
+_WINDOW_SHIFT: constant(uint256) = 224
 
 token: public(immutable(address))
 registry: public(immutable(address))
 consensus: public(immutable(address))
 beacon: public(immutable(address))
-provider_pool: public(immutable(uint256))
-checker_pool: public(immutable(uint256))
+steward: public(immutable(address))
+delegation: public(immutable(address))
 
 _GENESIS: immutable(uint256)
 _EPOCH_SECONDS: immutable(uint256)
 _GRACE_SECONDS: immutable(uint256)
 _RING_EPOCHS: immutable(uint256)
+_SEATS: immutable(uint256)
 
 funded: public(uint256)  # all that ever arrived through fund()
-paid: public(uint256)  # all that was ever paid
+unpromised: public(uint256)  # what of it is in no pool, or was and came back
 
-# Provider index -> epoch // 256 -> bit epoch % 256: paid. Grows by one word in 256 epochs.
-_paid_epochs: HashMap[uint256, HashMap[uint256, uint256]]
+# Bits 0..31 the first epoch that is not closed, 32..63 the first span whose rest has not come back,
+# 64..159 the carry of providers, 160..255 that of checkers.
+_state: uint256
 
-# (shard // 14) * ring + epoch % ring -> epoch << 224 | bit 16 * (shard % 14) + seat: paid. A ring
-# like Consensus', so it stops growing; the claim window ends before a word is taken over.
-_paid_seats: HashMap[uint256, uint256]
+_pools: uint256[_POOL_WORDS]  # epoch // 2 % 128 -> pools
+_promised: uint256[_SPANS]  # span % 8 -> what of its pools is left; span from bit 128 on
+
+# A map of bits: window << 224 | bit epoch % 224: paid. The key is (kind << 64 | shard << 32 | index)
+# << 1 | window % 2, for providers with shard 0; so an old window's word is taken over.
+_paid: HashMap[uint256, uint256]
+
+_PROVIDER: constant(uint256) = 0
+_CHECKER: constant(uint256) = 1
 
 
 @deploy
@@ -90,35 +144,47 @@ def __init__(
     registry_: address,
     consensus_: address,
     beacon_: address,
+    steward_: address,
+    delegation_: address,
     provider_pool_: uint256,
     checker_pool_: uint256,
+    era_epochs_: uint256,
+    carry_epochs_: uint256,
 ):
     """
     @notice Fixes the rules for ever.
-    @param token_ ERC-20 in which rewards are paid.
+    @param token_ ERC-20 in which rewards are paid; that of the stakes.
     @param registry_ Registry of the wallets.
     @param consensus_ Consensus over that Registry and that Beacon.
     @param beacon_ Beacon whose contributors are paid.
-    @param provider_pool_ What all providers together earn per epoch; below 2**128.
-    @param checker_pool_ What all checkers together earn per epoch; below 2**128.
+    @param steward_ Steward of that Registry, who can lower the emission.
+    @param delegation_ Delegation of that Registry, which need not be there yet.
+    @param provider_pool_ What all providers together earn per epoch of the first era.
+    @param checker_pool_ What all checkers together earn per epoch of the first era.
+    @param era_epochs_ Epochs of an era.
+    @param carry_epochs_ Part of what was carried that goes into one epoch: 1 / carry_epochs.
     """
-    assert token_.is_contract, "rewards: token is not a contract"
+    emission.__init__(provider_pool_, checker_pool_, era_epochs_, carry_epochs_)
     assert (
-        staticcall IConsensus(consensus_).registry() == registry_
+        staticcall IRegistry(registry_).token() == token_
+        and staticcall IRegistry(registry_).steward() == steward_
+        and staticcall IRegistry(registry_).delegation() == delegation_
+        and staticcall IConsensus(consensus_).registry() == registry_
         and staticcall IConsensus(consensus_).beacon() == beacon_
     ), "rewards: contracts do not belong together"
-    # Keeps pool * score and pool * weight * units far from overflow.
-    assert max(provider_pool_, checker_pool_) < 2**128, "rewards: pool is too large"
     token = token_
     registry = registry_
     consensus = consensus_
     beacon = beacon_
-    provider_pool = provider_pool_
-    checker_pool = checker_pool_
+    steward = steward_
+    delegation = delegation_
     _GENESIS = staticcall IRegistry(registry_).genesis()
     _EPOCH_SECONDS = staticcall IRegistry(registry_).epoch_seconds()
     _GRACE_SECONDS = staticcall IConsensus(consensus_).grace_seconds()
     _RING_EPOCHS = staticcall IConsensus(consensus_).ring_epochs()
+    _SEATS = staticcall IConsensus(consensus_).seats()
+    # Emission begins with the first epoch in which somebody can be judged.
+    self._state = self._current_epoch() + 1
 
 
 @external
@@ -135,8 +201,19 @@ def fund(amount: uint256) -> uint256:
     ), "rewards: transfer failed"
     received: uint256 = staticcall IERC20(token).balanceOf(self) - before
     self.funded += received
+    self.unpromised += received
     log Funded(sender=msg.sender, amount=received)
     return received
+
+
+@external
+@nonreentrant
+def close() -> uint256:
+    """
+    @notice Closes the epochs whose grace is over, in order, 64 at a time.
+    @return uint256 The first epoch that is still not closed.
+    """
+    return self._close()
 
 
 @external
@@ -149,47 +226,42 @@ def claim_provider(index: uint256, epochs: DynArray[uint256, MAX_ITEMS]) -> uint
     @return uint256 Amount paid; reverts if it would be 0.
     """
     word: uint256 = staticcall IRegistry(registry).provider_word(index)
-    wallet: address = slots._wallet(word)
-    sum: uint256 = 0
+    places: DynArray[uint256, MAX_ITEMS] = []
     for epoch: uint256 in epochs:
-        if not self._provider_claimed(index, epoch):
-            amount: uint256 = self._provider_reward(index, word, epoch)
-            if amount > 0:
-                self._paid_epochs[index][epoch >> 8] |= 1 << (epoch & 255)
-                sum += amount
-                log ProviderPaid(index=index, wallet=wallet, epoch=epoch, amount=amount)
-    self._pay(wallet, sum)
-    return sum
+        places.append((min(epoch, _MASK_32) << 32) | (index >> 4))
+    amount: uint256 = 0
+    paid: uint256 = 0
+    amount, paid = self._settle(_PROVIDER, index, word, places)
+    wallet: address = slots._wallet(word)
+    self._pay(wallet, amount)
+    log ProviderPaid(index=index, wallet=wallet, amount=amount, paid=paid)
+    return amount
 
 
 @external
 @nonreentrant
-def claim_checker(index: uint256, items: DynArray[Item, MAX_ITEMS]) -> uint256:
+def claim_checker(index: uint256, items: DynArray[uint256, MAX_ITEMS]) -> uint256:
     """
-    @notice Pays a checker for the given reports, to its registered wallet.
+    @notice Pays a checker for the given reports, to its registered wallet, and its delegators what
+            it has promised them.
     @param index The checker's index.
-    @param items Epoch, shard and seat of each report; those that pay nothing are skipped.
-    @return uint256 Amount paid; reverts if it would be 0.
+    @param items epoch << 32 | shard << 4 | seat of each report; those that pay nothing are skipped.
+    @return uint256 Amount paid, with the part of the delegators; reverts if it would be 0.
     """
-    word: uint256 = staticcall IRegistry(registry).checker_word(index)
-    wallet: address = slots._wallet(word)
-    sum: uint256 = 0
-    for item: Item in items:
-        if not self._checker_claimed(item.epoch, item.shard, item.seat):
-            amount: uint256 = self._checker_reward(index, word, item.epoch, item.shard, item.seat)
-            if amount > 0:
-                self._mark_seat(item.epoch, item.shard, item.seat)
-                sum += amount
-                log CheckerPaid(
-                    index=index,
-                    wallet=wallet,
-                    epoch=item.epoch,
-                    shard=item.shard,
-                    seat=item.seat,
-                    amount=amount,
-                )
-    self._pay(wallet, sum)
-    return sum
+    wallet: address = empty(address)
+    since: uint256 = 0
+    wallet, since = staticcall IRegistry(registry).checker_tenant(index)
+    amount: uint256 = 0
+    paid: uint256 = 0
+    amount, paid = self._settle(_CHECKER, index, since, items)
+    delegators: uint256 = amount * staticcall IDelegation(delegation).commission(index) // _BPS
+    if amount > delegators:
+        self._pay(wallet, amount - delegators)
+    if delegators > 0:
+        self._pay(delegation, delegators)
+        extcall IDelegation(delegation).distribute(index, delegators)
+    log CheckerPaid(index=index, wallet=wallet, amount=amount, delegators=delegators, paid=paid)
+    return amount
 
 
 @external
@@ -197,9 +269,10 @@ def claim_checker(index: uint256, items: DynArray[Item, MAX_ITEMS]) -> uint256:
 def provider_reward(index: uint256, epoch: uint256) -> uint256:
     """
     @notice The provider's share of the epoch, whether or not it was paid; 0 outside the claim
-            window.
+            window. Of an epoch that is not closed but could be: what it is if it is closed now.
     """
-    return self._provider_reward(index, staticcall IRegistry(registry).provider_word(index), epoch)
+    word: uint256 = staticcall IRegistry(registry).provider_word(index)
+    return self._reward(_PROVIDER, index, word, epoch, index >> 4)
 
 
 @external
@@ -207,136 +280,434 @@ def provider_reward(index: uint256, epoch: uint256) -> uint256:
 def checker_reward(index: uint256, epoch: uint256, shard: uint256, seat: uint256) -> uint256:
     """
     @notice The checker's share for that seat, whether or not it was paid; 0 outside the claim
-            window and if the seat was not this checker's.
+            window and if the seat was not this checker's. Of an epoch that is not closed but could
+            be: what it is if it is closed now.
     """
-    word: uint256 = staticcall IRegistry(registry).checker_word(index)
-    return self._checker_reward(index, word, epoch, shard, seat)
+    if seat >= results.MAX_SEATS:
+        return 0
+    since: uint256 = (staticcall IRegistry(registry).checker_tenant(index))[1]
+    return self._reward(_CHECKER, index, since, epoch, (shard << 4) | seat)
 
 
 @external
 @view
 def provider_claimed(index: uint256, epoch: uint256) -> bool:
     """
-    @notice Whether the provider slot was paid for the epoch.
+    @notice Whether the provider slot was paid for the epoch. Remembered for the claim window; may be
+            False afterwards.
     """
-    return self._provider_claimed(index, epoch)
+    return self._claimed(_PROVIDER, index, epoch, 0)
 
 
 @external
 @view
-def checker_claimed(epoch: uint256, shard: uint256, seat: uint256) -> bool:
+def checker_claimed(index: uint256, epoch: uint256, shard: uint256) -> bool:
     """
-    @notice Whether the seat was paid. Remembered for the claim window; may be False afterwards.
+    @notice Whether the checker slot was paid for the seat it had in that shard. Remembered for the
+            claim window; may be False afterwards.
     """
-    return self._checker_claimed(epoch, shard, seat)
+    return self._claimed(_CHECKER, index, epoch, shard)
 
 
 @external
 @view
 def claimable(epoch: uint256) -> bool:
     """
-    @notice Whether the epoch is closed and not yet expired.
+    @notice Whether the epoch's grace is over and the ring still holds it.
     """
-    return self._claimable(epoch)
+    return epoch < self._closing_epoch() and self._current_epoch() < epoch + _RING_EPOCHS
+
+
+@external
+@view
+def next_epoch() -> uint256:
+    """
+    @notice The first epoch that is not closed.
+    """
+    return self._state & _MASK_32
+
+
+@external
+@view
+def pools(epoch: uint256) -> (uint256, uint256):
+    """
+    @notice The epoch's pools of providers and of checkers; 0 outside the claim window. Of an epoch
+            that is not closed but could be: what they are if it is closed now.
+    """
+    return self._pools_of(epoch)
+
+
+@external
+@view
+def carries() -> (uint256, uint256):
+    """
+    @notice What is carried on, of providers and of checkers.
+    """
+    return (self._state >> 64) & _MASK_96, self._state >> 160
 
 
 @external
 @view
 def available() -> uint256:
     """
-    @notice What is left in the fund.
+    @notice What is left in the fund, promised or not.
     """
-    return self.funded - self.paid
+    return self._available()
+
+
+@external
+@view
+def paid() -> uint256:
+    """
+    @notice All that was ever paid.
+    """
+    return self.funded - self._available()
 
 
 @internal
 @view
-def _claimable(epoch: uint256) -> bool:
-    # 2**32 bounds the arithmetic; epochs are 32 bits everywhere.
-    if epoch >= 2**32:
-        return False
-    if block.timestamp < _GENESIS + (epoch + 1) * _EPOCH_SECONDS + _GRACE_SECONDS:
-        return False
-    return (block.timestamp - _GENESIS) // _EPOCH_SECONDS < epoch + _RING_EPOCHS
-
-
-@internal
-@view
-def _provider_reward(index: uint256, word: uint256, epoch: uint256) -> uint256:
-    # The tenant's own epochs only: a reused slot's newcomer earns nothing from before it joined.
-    if not self._claimable(epoch) or not slots._is_active(word, epoch):
+def _current_epoch() -> uint256:
+    if block.timestamp < _GENESIS:
         return 0
-    score: uint256 = 0
-    total: uint256 = 0
-    score, total = staticcall IConsensus(consensus).provider_share(epoch, index)
-    if score == 0:
-        return 0
-    return provider_pool * score // total
+    return (block.timestamp - _GENESIS) // _EPOCH_SECONDS
 
 
 @internal
 @view
-def _checker_reward(
-    index: uint256, word: uint256, epoch: uint256, shard: uint256, seat: uint256
-) -> uint256:
-    # Consensus verified that the seat's checker was active; this keeps a newcomer from its
-    # earnings.
-    if not self._claimable(epoch) or not slots._is_active(word, epoch):
+def _closing_epoch() -> uint256:
+    """
+    @notice The first epoch whose grace is not over.
+    """
+    if block.timestamp < _GENESIS + _GRACE_SECONDS:
         return 0
-    holder: uint256 = 0
-    weight: uint256 = 0
-    total: uint256 = 0
-    holder, weight, total = staticcall IConsensus(consensus).checker_share(epoch, shard, seat)
-    if weight == 0 or holder != index:
-        return 0
-    if not staticcall IBeacon(beacon).contributed(epoch, index):
-        return 0
-    return checker_pool * (weight * slots._units(word)) // total
+    return (block.timestamp - _GENESIS - _GRACE_SECONDS) // _EPOCH_SECONDS
 
 
 @internal
 @view
-def _provider_claimed(index: uint256, epoch: uint256) -> bool:
-    return (self._paid_epochs[index][epoch >> 8] >> (epoch & 255)) & 1 == 1
+def _available() -> uint256:
+    sum: uint256 = self.unpromised
+    oldest: uint256 = (self._state >> 32) & _MASK_32
+    for i: uint256 in range(_SPANS):
+        sum += self._left(oldest + i)
+    return sum
 
 
 @internal
 @view
-def _seats_key(epoch: uint256, shard: uint256) -> uint256:
-    return shard // WORD_SHARDS * _RING_EPOCHS + epoch % _RING_EPOCHS
-
-
-@internal
-@pure
-def _seat_bit(shard: uint256, seat: uint256) -> uint256:
-    return 1 << (shard % WORD_SHARDS * SEATS + seat)
+def _left(span: uint256) -> uint256:
+    """
+    @notice What of a span's promises is left.
+    """
+    word: uint256 = self._promised[span % _SPANS]
+    if word >> _SPAN_SHIFT != span:
+        return 0
+    return word & _MASK_128
 
 
 @internal
 @view
-def _checker_claimed(epoch: uint256, shard: uint256, seat: uint256) -> bool:
-    paid_seats: uint256 = self._paid_seats[self._seats_key(epoch, shard)]
-    return (
-        seat < SEATS
-        and paid_seats >> _EPOCH_SHIFT == epoch
-        and paid_seats & self._seat_bit(shard, seat) != 0
+def _opened(emission_bps: uint256) -> (emission.Books, uint256):
+    """
+    @notice The books before the next epoch is closed: with what came back from spans that have
+            expired, and with epochs that expired before anybody closed them carried on.
+    @return (Books, uint256) The books; the first span whose rest has not come back.
+    """
+    state: uint256 = self._state
+    books: emission.Books = emission.Books(
+        next=state & _MASK_32,
+        unpromised=self.unpromised,
+        provider_carry=(state >> 64) & _MASK_96,
+        checker_carry=state >> 160,
+        provider_pool=0,
+        checker_pool=0,
+    )
+    oldest: uint256 = (state >> 32) & _MASK_32
+    current: uint256 = self._current_epoch()
+    if current >= _RING_EPOCHS:
+        kept: uint256 = current + 1 - _RING_EPOCHS  # the oldest epoch that has not expired
+        for i: uint256 in range(_SPANS):
+            if oldest + i >= kept // _SPAN_EPOCHS:
+                break
+            books.unpromised += self._left(oldest + i)
+        # Later spans had no promises: those that have are never more than six, one after another.
+        oldest = max(oldest, kept // _SPAN_EPOCHS)
+        books = emission._skipped(books, kept, emission_bps)
+    return books, oldest
+
+
+@internal
+@view
+def _step(books: emission.Books, epoch_word: uint256, emission_bps: uint256) -> emission.Books:
+    return emission._closed(
+        books,
+        results._provider_total(epoch_word) > 0,
+        results._checker_total(epoch_word) > 0,
+        emission_bps,
     )
 
 
 @internal
-def _mark_seat(epoch: uint256, shard: uint256, seat: uint256):
-    key: uint256 = self._seats_key(epoch, shard)
-    paid_seats: uint256 = self._paid_seats[key]
-    if paid_seats >> _EPOCH_SHIFT != epoch:
-        paid_seats = epoch << _EPOCH_SHIFT
-    self._paid_seats[key] = paid_seats | self._seat_bit(shard, seat)
+def _close() -> uint256:
+    """
+    @notice Closes up to 64 epochs whose grace is over.
+    @return uint256 The first epoch that is not closed.
+    """
+    until: uint256 = self._closing_epoch()
+    if self._state & _MASK_32 >= until:
+        return self._state & _MASK_32
+    emission_bps: uint256 = staticcall ISteward(steward).value(_EMISSION_BPS)
+    books: emission.Books = empty(emission.Books)
+    oldest: uint256 = 0
+    books, oldest = self._opened(emission_bps)
+    count: uint256 = min(until - books.next, MAX_CLOSED)
+    for word: uint256 in staticcall IConsensus(consensus).epoch_words(books.next, count):
+        epoch: uint256 = books.next
+        books = self._step(books, word, emission_bps)
+        promised: uint256 = books.provider_pool + books.checker_pool
+        if promised > 0:
+            self._store_pools(epoch, books.provider_pool, books.checker_pool)
+            span: uint256 = epoch // _SPAN_EPOCHS
+            self._promised[span % _SPANS] = (span << _SPAN_SHIFT) | (self._left(span) + promised)
+        log EpochClosed(
+            epoch=epoch,
+            provider_pool=books.provider_pool,
+            checker_pool=books.checker_pool,
+            provider_carry=books.provider_carry,
+            checker_carry=books.checker_carry,
+        )
+    self.unpromised = books.unpromised
+    self._state = (
+        books.next | (oldest << 32) | (books.provider_carry << 64) | (books.checker_carry << 160)
+    )
+    return books.next
+
+
+@internal
+def _store_pools(epoch: uint256, provider_pool: uint256, checker_pool: uint256):
+    place: uint256 = epoch // 2 % _POOL_WORDS
+    word: uint256 = self._pools[place]
+    if word & _MASK_32 != epoch // 2:
+        word = epoch // 2
+    units: uint256 = provider_pool // emission.pool_unit | (
+        (checker_pool // emission.pool_unit) << _POOL_BITS
+    )
+    self._pools[place] = word | (units << (32 + epoch % 2 * 2 * _POOL_BITS))
+
+
+@internal
+@view
+def _stored_pool(kind: uint256, epoch: uint256) -> uint256:
+    """
+    @notice One pool of a closed epoch that has not expired.
+    """
+    word: uint256 = self._pools[(epoch >> 1) % _POOL_WORDS]
+    if word & _MASK_32 != epoch >> 1:
+        return 0
+    first_bit: uint256 = 32 + unsafe_mul(_POOL_BITS, unsafe_add(unsafe_mul(epoch & 1, 2), kind))
+    return ((word >> first_bit) & _MASK_56) * emission.pool_unit
+
+
+@internal
+@view
+def _pools_of(epoch: uint256) -> (uint256, uint256):
+    """
+    @notice Both pools, as they are or as they would be.
+    """
+    if epoch >= self._closing_epoch() or epoch + _RING_EPOCHS <= self._current_epoch():
+        return 0, 0
+    if epoch < self._state & _MASK_32:
+        return self._stored_pool(_PROVIDER, epoch), self._stored_pool(_CHECKER, epoch)
+    emission_bps: uint256 = staticcall ISteward(steward).value(_EMISSION_BPS)
+    books: emission.Books = self._opened(emission_bps)[0]
+    if epoch >= books.next + MAX_CLOSED:
+        return 0, 0
+    count: uint256 = epoch + 1 - books.next
+    for word: uint256 in staticcall IConsensus(consensus).epoch_words(books.next, count):
+        books = self._step(books, word, emission_bps)
+    return books.provider_pool, books.checker_pool
+
+
+@internal
+@view
+def _earned(
+    kind: uint256,
+    index: uint256,
+    tenant: uint256,
+    history: uint256,
+    place: uint256,
+    meta: uint256,
+    scores: uint256,
+    epoch_word: uint256,
+) -> (uint256, uint256):
+    """
+    @notice What part of its pool somebody earned, as a fraction; the first is 0 if nothing.
+    @param tenant Of a provider the slot's word, of a checker the first epoch of the tenancy.
+    @param history Of a checker its contributions.
+    @param place epoch << 32 | shard << 4 | seat, or epoch << 32 | provider index >> 4; the rest is
+           what Consensus has there.
+    """
+    epoch: uint256 = place >> 32
+    if kind == _PROVIDER:
+        # The tenant's own epochs only: a reused slot's newcomer earns nothing from before it joined.
+        if not slots._is_active(tenant, epoch):
+            return 0, 0
+        return results._score(scores, index), results._provider_total(epoch_word)
+
+    # Consensus verified that the seat's checker was active.
+    seat: uint256 = place & 15
+    shard: uint256 = (place & _MASK_32) >> 4
+    units: uint256 = results._units(scores)
+    if (
+        units == 0
+        or epoch < tenant
+        or not results._reported(meta, seat)
+        or not contributions._contributed(history, epoch)
+        or results._holder(epoch_word, shard, seat, _SEATS) != index
+    ):
+        return 0, 0
+    weight: uint256 = results._weight(results._used(meta), results._deviating(meta, seat))
+    return weight * units, results._checker_total(epoch_word)
+
+
+@internal
+@view
+def _history(kind: uint256, index: uint256) -> uint256:
+    if kind == _PROVIDER:
+        return 0
+    return staticcall IBeacon(beacon).history(index)
+
+
+@internal
+@view
+def _reward(
+    kind: uint256, index: uint256, tenant: uint256, epoch: uint256, rest: uint256
+) -> uint256:
+    """
+    @notice The share of one place, paid or not.
+    """
+    if rest > _MASK_32:
+        return 0
+    provider_pool: uint256 = 0
+    checker_pool: uint256 = 0
+    provider_pool, checker_pool = self._pools_of(epoch)
+    pool: uint256 = provider_pool
+    if kind == _CHECKER:
+        pool = checker_pool
+    if pool == 0:
+        return 0
+    place: uint256 = (epoch << 32) | rest
+    words: DynArray[uint256, 3 * MAX_ITEMS] = staticcall IConsensus(consensus).entries([place])
+    part: uint256 = 0
+    whole: uint256 = 0
+    part, whole = self._earned(
+        kind, index, tenant, self._history(kind, index), place, words[0], words[1], words[2]
+    )
+    if part == 0:
+        return 0
+    return pool * part // whole
+
+
+@internal
+@pure
+def _paid_key(kind: uint256, index: uint256, shard: uint256, window: uint256) -> uint256:
+    return (((kind << 64) | (shard << 32) | index) << 1) | (window & 1)
+
+
+@internal
+@view
+def _claimed(kind: uint256, index: uint256, epoch: uint256, shard: uint256) -> bool:
+    if max(index, max(epoch, shard)) > _MASK_32:
+        return False
+    window: uint256 = epoch // _WINDOW_EPOCHS
+    word: uint256 = self._paid[self._paid_key(kind, index, shard, window)]
+    return word >> _WINDOW_SHIFT == window and (word >> (epoch % _WINDOW_EPOCHS)) & 1 == 1
+
+
+@internal
+def _settle(
+    kind: uint256, index: uint256, tenant: uint256, places: DynArray[uint256, MAX_ITEMS]
+) -> (uint256, uint256):
+    """
+    @notice Marks as paid what the places have earned and was not paid yet, and takes it from what
+            was promised.
+    @return (uint256, uint256) Their sum; which of the places are in it, a bit for each.
+    """
+    newest: uint256 = 0
+    for place: uint256 in places:
+        newest = max(newest, place >> 32)
+    closed: uint256 = self._state & _MASK_32
+    if newest >= closed:
+        closed = self._close()
+    current: uint256 = self._current_epoch()
+    history: uint256 = self._history(kind, index)
+    words: DynArray[uint256, 3 * MAX_ITEMS] = staticcall IConsensus(consensus).entries(places)
+
+    sum: uint256 = 0
+    items: uint256 = 0
+    # The words of paid bits and of promises that are at work, written when it is another's turn.
+    key: uint256 = max_value(uint256)
+    bits: uint256 = 0
+    span: uint256 = 0
+    span_sum: uint256 = 0
+    for i: uint256 in range(len(places), bound=MAX_ITEMS):
+        place: uint256 = places[i]
+        epoch: uint256 = place >> 32
+        meta: uint256 = words[3 * i]
+        if meta == 0 or epoch >= closed or epoch + _RING_EPOCHS <= current:
+            continue
+        part: uint256 = 0
+        whole: uint256 = 0
+        part, whole = self._earned(
+            kind, index, tenant, history, place, meta, words[3 * i + 1], words[3 * i + 2]
+        )
+        if part == 0:
+            continue
+        amount: uint256 = self._stored_pool(kind, epoch) * part // whole
+        if amount == 0:
+            continue
+
+        window: uint256 = epoch // _WINDOW_EPOCHS
+        shard: uint256 = 0
+        if kind == _CHECKER:
+            shard = (place & _MASK_32) >> 4
+        own_key: uint256 = self._paid_key(kind, index, shard, window)
+        if own_key != key:
+            if items != 0:
+                self._paid[key] = bits
+            key = own_key
+            bits = self._paid[key]
+            if bits >> _WINDOW_SHIFT != window:
+                bits = window << _WINDOW_SHIFT
+        bit: uint256 = 1 << (epoch % _WINDOW_EPOCHS)
+        if bits & bit != 0:
+            continue
+        bits |= bit
+        items |= 1 << i
+
+        if epoch // _SPAN_EPOCHS != span:
+            self._keep_promise(span, span_sum)
+            span = epoch // _SPAN_EPOCHS
+            span_sum = 0
+        span_sum += amount
+        sum += amount
+    assert sum > 0, "rewards: nothing to claim"
+    self._paid[key] = bits
+    self._keep_promise(span, span_sum)
+    return sum, items
+
+
+@internal
+def _keep_promise(span: uint256, amount: uint256):
+    """
+    @notice Takes what is paid from what the span's epochs were promised; shares never exceed it.
+    """
+    if amount > 0:
+        self._promised[span % _SPANS] = (span << _SPAN_SHIFT) | (self._left(span) - amount)
 
 
 @internal
 def _pay(wallet: address, amount: uint256):
-    assert amount > 0, "rewards: nothing to claim"
-    assert amount <= self.funded - self.paid, "rewards: fund is too small"
-    self.paid += amount
     assert extcall IERC20(token).transfer(
         wallet, amount, default_return_value=True
     ), "rewards: transfer failed"
