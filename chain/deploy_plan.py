@@ -202,8 +202,12 @@ def _rewards(
         addresses["Registry"],
         addresses["Consensus"],
         addresses["Beacon"],
+        addresses["Steward"],
+        addresses.get("Delegation", _NOBODY),
         options.preset.provider_pool,
         options.preset.checker_pool,
+        options.preset.era_epochs,
+        options.preset.carry_epochs,
     )
 
 
