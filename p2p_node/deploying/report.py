@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from chain.deploy_plan import DeploymentPlan
 from chain.deploy_quote import Quote, QuotedStep
 from chain.hexes import to_hex
 from p2p_node.config import redact_url
 from p2p_node.deploying.survey import Survey
 from p2p_node.display import format_amount, format_fields, format_table
 from p2p_node.keystore import checksum_address
+from protocols.types import Wallet
 
 GWEI_DECIMALS = 9
 
@@ -23,6 +25,8 @@ def describe(survey: Survey, rpc_url: str) -> list[str]:
         f"{plan.nonce + len(plan.steps) - 1}",
         "token": checksum_address(plan.addresses["Token"])
         + (" (existing)" if plan.options.token is not None else " (new)"),
+        "steward": f"owner {_role(plan, plan.options.owner)}, "
+        f"guardian {_role(plan, plan.options.guardian)}",
         "reward fund": format_amount(plan.options.reward_fund),
         "price": f"{format_amount(quote.price, 'gwei', GWEI_DECIMALS)} per gas expected, "
         f"{format_amount(quote.fees.max_fee, 'gwei', GWEI_DECIMALS)} at most",
@@ -51,6 +55,10 @@ def describe(survey: Survey, rpc_url: str) -> list[str]:
         *("gas paid", "gas limit", "expected cost"),
     )
     return [*format_fields(fields), "", *format_table(headers, rows), "", *_totals(quote)]
+
+
+def _role(plan: DeploymentPlan, wallet: Wallet | None) -> str:
+    return "the deployer" if wallet in (None, plan.deployer) else checksum_address(wallet)
 
 
 def _totals(quote: Quote) -> list[str]:
@@ -95,6 +103,8 @@ def to_json(survey: Survey, rpc_url: str) -> dict[str, Any]:
         "preset": plan.options.preset.name,
         "genesis": plan.genesis,
         "deployer": to_hex(plan.deployer),
+        "owner": to_hex(plan.options.owner or plan.deployer),
+        "guardian": to_hex(plan.options.guardian or plan.deployer),
         "nonce": plan.nonce,
         "done": survey.done,
         "addresses": {name: to_hex(address) for name, address in plan.addresses.items()},

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import trio
 
-from chain.abi import CONTRACTS
+from chain.abi import CONTRACTS, get_interface
 from chain.deploy_plan import DeploymentOptions, DeploymentPlan, plan_deployment
 from chain.deploy_progress import make_progress, write_progress
 from chain.deployment import read_deployment, verify_deployment
 from chain.devchain.config import DevchainConfig
+from chain.devchain.execution import CallRequest
 from chain.devchain.service import RunningDevchain, serving
 from chain.journal import MemoryJournal
 from chain.networks import AGUNG, LOCAL
@@ -24,7 +25,13 @@ from chain.records import Call
 from chain.rpc import Rpc
 from chain.transactions import TransactionManager
 from p2p_node.cli import main
-from p2p_node.keystore import LIGHT_KDF, PASSWORD_VARIABLE, Keystore, WalletKey
+from p2p_node.keystore import (
+    LIGHT_KDF,
+    PASSWORD_VARIABLE,
+    Keystore,
+    WalletKey,
+    checksum_address,
+)
 from protocols.params import MINIMAL, TOKEN
 from protocols.types import Wallet
 
@@ -338,6 +345,22 @@ def test_an_existing_token_is_used(
     nobody = "0x" + "77" * 20
     assert deploy(local, deployer, tmp_path / "third.json", "--token", nobody) == 1
     assert "token: found no contract" in capsys.readouterr().err
+
+
+def test_owner_and_guardian_go_into_the_steward(
+    local: RunningDevchain, deployer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owner, guardian = "0x" + "a1" * 20, "0x" + "b2" * 20
+    out = tmp_path / "new.json"
+    assert deploy(local, deployer, out, "--owner", owner, "--guardian", guardian) == 0
+    shown = capsys.readouterr().out
+    assert f"owner {checksum_address(Wallet(bytes.fromhex(owner[2:])))}, guardian 0x" in shown
+    steward = read_deployment(out).address("Steward")
+    head = local.chain.head()
+    for name, expected in (("owner", owner), ("guardian", guardian)):
+        data = get_interface("Steward").functions[name].encode(())
+        result = local.chain.call(head, CallRequest(WALLET.address, steward, 0, data))
+        assert "0x" + result.output[-20:].hex() == expected
 
 
 @pytest.mark.parametrize(
