@@ -8,7 +8,7 @@ from chain.deployment import Contract, Deployment
 from chain.errors import MalformedAnswerError
 from chain.hexes import to_hex
 from chain.records import Receipt
-from chain.rpc import Rpc
+from chain.rpc import JsonRpc
 from chain.transactions import TransactionManager
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
@@ -21,7 +21,7 @@ Note = Callable[[int, Step, Receipt], None]
 
 
 async def deploy(
-    rpc: Rpc,
+    rpc: JsonRpc,
     manager: TransactionManager,
     chain_id: int,
     options: DeploymentOptions,
@@ -43,7 +43,7 @@ async def deploy(
 
 
 async def execute_plan(
-    rpc: Rpc,
+    rpc: JsonRpc,
     manager: TransactionManager,
     chain_id: int,
     plan: DeploymentPlan,
@@ -94,7 +94,7 @@ def _misplaced(step: Step, receipt: Receipt) -> Exception:
     )
 
 
-async def _read_contracts(rpc: Rpc, addresses: Mapping[str, Wallet]) -> dict[str, Contract]:
+async def _read_contracts(rpc: JsonRpc, addresses: Mapping[str, Wallet]) -> dict[str, Contract]:
     contracts = {}
     for name, address in addresses.items():
         code = await rpc.octets("eth_getCode", to_hex(address), "latest")
