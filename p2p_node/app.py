@@ -31,6 +31,8 @@ from p2p_node.roles.absent_provider import run_absent_provider
 from p2p_node.roles.bootstrap import run_bootstrap
 from p2p_node.roles.cheating_provider import run_cheating_provider
 from p2p_node.roles.checker import run_checker
+from p2p_node.roles.copying_checker import run_copying_checker
+from p2p_node.roles.equivocating_checker import run_equivocating_checker
 from p2p_node.roles.lying_checker import run_lying_checker
 from p2p_node.roles.provider import run_provider
 from p2p_node.run_file import RunFile
@@ -52,8 +54,10 @@ ROLES: Mapping[str, Callable[[Node], Awaitable[None]]] = {
     "cheating-provider": run_cheating_provider,
     "absent-provider": run_absent_provider,
     "lying-checker": run_lying_checker,
+    "copying-checker": run_copying_checker,
+    "equivocating-checker": run_equivocating_checker,
 }
-"""Every role by the name it has on the command line; the last three are adversaries for tests."""
+"""Every role by the name it has on the command line; the last five are adversaries for tests."""
 
 POLLS_PER_EPOCH = 40
 """Looks at the chain per epoch while a transaction is under way, at most one a second."""

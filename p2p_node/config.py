@@ -27,7 +27,13 @@ OTHER_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "KAISAR_WALLET_PASSWORD", "
 """Variables of ours that are no settings."""
 
 ROLES: Final = ("provider", "checker", "bootstrap")
-ADVERSARIES: Final = ("cheating-provider", "absent-provider", "lying-checker")
+ADVERSARIES: Final = (
+    "cheating-provider",
+    "absent-provider",
+    "lying-checker",
+    "copying-checker",
+    "equivocating-checker",
+)
 """Roles that break the rules, for test networks; no help text offers them."""
 
 MACHINE_IDENTITIES: Final = ("none", "did", "machine")

@@ -12,6 +12,7 @@ from chain.transactions import TransactionManager
 from p2p_node.clock import Clock
 from p2p_node.duties.device_book import DeviceBook
 from p2p_node.duties.identifying import IdentityKeeper, MachineSettings
+from p2p_node.duties.offence_book import OffenceBook
 from p2p_node.duties.reporting import ReportBook
 from p2p_node.net.api import Network
 from p2p_node.storage import AsyncStore
@@ -48,6 +49,7 @@ class Node:
     host: HostSettings = field(default_factory=HostSettings)
     gossip: GossipMemory = field(default_factory=GossipMemory)
     reports: ReportBook = field(default_factory=ReportBook)
+    offences: OffenceBook = field(default_factory=OffenceBook)
     devices: DeviceBook = field(default_factory=DeviceBook)
     machine: MachineSettings = field(default_factory=MachineSettings)
     keeper: IdentityKeeper | None = None

@@ -15,6 +15,12 @@ DEV_FUNDER_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efc
 """Anvil's and hardhat's first development key, printed in their documentation and worth nothing:
 it owns the money of local chains only."""
 
+MIN_CHECKERS = 4
+
+HONEST_PER_DISHONEST = 2
+"""A quorum is two thirds of the seats: so many honest checkers make one when the others are banned,
+slashed or not audited."""
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's flags."""
@@ -28,12 +34,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
     )
     counts = (
-        ("checkers", 4, "honest checkers"),
         ("providers", 4, "honest providers"),
         ("epochs", 3, "epochs to run once everybody has registered"),
         ("cheating-providers", 0, "providers that compute half of the rows, in addition"),
         ("absent-providers", 0, "providers that register and are then gone, in addition"),
-        ("lying-checkers", 0, "checkers that report invented scores, in addition"),
+        ("lying-checkers", 0, "checkers that report too low scores, in addition"),
+        ("copying-checkers", 0, "checkers that repeat what others revealed, in addition"),
+        ("equivocating-checkers", 0, "checkers that sign two reports, in addition"),
+    )
+    parser.add_argument(
+        "--checkers",
+        type=_count,
+        metavar="N",
+        help=(
+            f"honest checkers ({MIN_CHECKERS}, or twice the dishonest ones: so many make a quorum "
+            "without them)"
+        ),
     )
     for name, default, text in counts:
         parser.add_argument(
@@ -63,16 +79,25 @@ def run(arguments: argparse.Namespace) -> int:
     from p2p_node.testnet.screen import open_screen, print_outcome
     from protocols.params import get_preset, resize_committee
 
+    dishonest = sum(
+        (
+            arguments.lying_checkers,
+            arguments.copying_checkers,
+            arguments.equivocating_checkers,
+        )
+    )
+    if arguments.checkers is None:
+        arguments.checkers = max(MIN_CHECKERS, HONEST_PER_DISHONEST * dishonest)
     _require_sense(arguments)
     plan = TestnetPlan(
-        preset=resize_committee(
-            get_preset(arguments.preset), arguments.checkers + arguments.lying_checkers
-        ),
+        preset=resize_committee(get_preset(arguments.preset), arguments.checkers + dishonest),
         checkers=arguments.checkers,
         providers=arguments.providers,
         cheating_providers=arguments.cheating_providers,
         absent_providers=arguments.absent_providers,
         lying_checkers=arguments.lying_checkers,
+        copying_checkers=arguments.copying_checkers,
+        equivocating_checkers=arguments.equivocating_checkers,
         epochs=arguments.epochs,
     )
     funder = KeySigner(_read_funder_key(arguments.funder_key_file))

@@ -17,17 +17,20 @@ from protocols.types import Seat, Shard, TimeMs
 logger = logging.getLogger(__name__)
 
 PATIENCE_PARTS = 4
-"""A rank with a quorum but not every report asks around and waits a quarter of Δ for the rest."""
+"""A rank with a quorum but not every report asks around, and waits up to twice a quarter of Δ for
+the rest: a report that is still on its way, or an audit that is not done."""
+
+MOST_WAITS = 2
 
 
 async def send_bundle(node: Node, view: EpochView, shard: Shard, seat: Seat) -> None:
     """Wait for this seat's rank, then see to it that the chain has the bundle of the shard.
 
-    Returns when it is there for good, sent by whomever, or when the contract no longer takes it.
+    Only reports that may be trusted go into it: one's own, and those whose audit held. Returns when
+    the bundle is there for good, sent by whomever, or when the contract no longer takes it.
     """
     timeline, preset = node.watcher.timeline, node.preset
-    committee = view.committee(shard)
-    order = compute_transmission_order(view.seed, shard, len(committee))
+    order = compute_transmission_order(view.seed, shard, len(view.committee(shard)))
     start = timeline.bundle_start(view.epoch) + order.index(seat) * preset.rank_delay_ms
     await node.clock.sleep_until(TimeMs(start))
     patience = preset.rank_delay_ms // PATIENCE_PARTS
@@ -38,16 +41,28 @@ async def send_bundle(node: Node, view: EpochView, shard: Shard, seat: Seat) -> 
                     if await stays_on_chain(node, view, shard, order.index(seat)):
                         return
                     continue
-                held = node.reports.count(view.epoch, shard)
-                complete = held == len(committee) or (attempt > 0 and held >= preset.quorum)
-                if complete and await _submit(node, view, shard):
-                    return
-                if not complete:
+                if not _is_complete(node, view, shard):
                     await _ask_around(node, view, shard)
+                if _is_ready(node, view, shard, attempt) and await _submit(node, view, shard):
+                    return
             except ChainError as error:
                 logger.warning("epoch %d shard %d: %s", view.epoch, shard, error)
             await trio.sleep(patience / 1000)
     logger.warning("epoch %d shard %d: no bundle in time", view.epoch, shard)
+
+
+def _is_complete(node: Node, view: EpochView, shard: Shard) -> bool:
+    """Whether every report that there can be is there, and found good or bad."""
+    seats = map(Seat, range(len(view.committee(shard))))
+    expected = sum(view.seated(shard, each) is not None for each in seats)
+    decided = node.reports.count(view.epoch, shard) + node.reports.count_refused(view.epoch, shard)
+    return decided >= expected
+
+
+def _is_ready(node: Node, view: EpochView, shard: Shard, attempt: int) -> bool:
+    if node.reports.count(view.epoch, shard) < node.preset.quorum:
+        return False
+    return attempt >= MOST_WAITS or _is_complete(node, view, shard)
 
 
 async def _ask_around(node: Node, view: EpochView, shard: Shard) -> None:

@@ -10,6 +10,8 @@ import trio
 
 from chain.records import SlotKind
 from p2p_node.duties.announcing import announce, follow_announcements
+from p2p_node.duties.auditing import TranscriptServer
+from p2p_node.duties.bundling import send_bundle
 from p2p_node.duties.challenges import follow_challenges
 from p2p_node.duties.claiming import claim_forever
 from p2p_node.duties.device_reporting import DeviceReporter
@@ -18,7 +20,7 @@ from p2p_node.duties.job_answering import Host
 from p2p_node.duties.job_serving import JobServer
 from p2p_node.duties.publishing import serve_reports
 from p2p_node.duties.registering import ensure_registered
-from p2p_node.duties.rounds import run_rounds
+from p2p_node.duties.rounds import Conduct, Send, run_rounds
 from p2p_node.duties.transfer_serving import TransferServer
 from p2p_node.node import Node
 from protocols.membership import EpochView
@@ -49,11 +51,12 @@ async def participate_as_provider(node: Node, host: Host) -> None:
             nursery.start_soon(identify, node.keeper, node.machine, node.network.counters)
 
 
-async def participate_as_checker(node: Node, assess: AssessAs) -> None:
+async def participate_as_checker(node: Node, assess: AssessAs, *, send: Send = send_bundle) -> None:
     """Join as a checker if need be, then take part in every epoch until cancelled."""
     follow_announcements(node)
     follow_challenges(node)
     serve_reports(node)
+    TranscriptServer(node).serve()
     index = await ensure_registered(node, Role.CHECKER)
     slot = await node.chain.slot(SlotKind.CHECKER, index)
 
@@ -63,4 +66,4 @@ async def participate_as_checker(node: Node, assess: AssessAs) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announce, node, Role.CHECKER)
         nursery.start_soon(claim_forever, node, Role.CHECKER, index, slot.joined_epoch)
-        nursery.start_soon(run_rounds, node, index, assess_as_self)
+        nursery.start_soon(run_rounds, node, index, Conduct(assess_as_self, send))

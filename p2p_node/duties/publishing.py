@@ -1,18 +1,24 @@
-"""Signing and publishing a checker's report, exactly once per epoch and shard."""
+"""Showing one's own report, following those of others, and asking for what was missed."""
 
 import logging
+from functools import partial
 
 from p2p_node.duties.gossiping import make_judge
-from p2p_node.duties.reporting import report_digest, seal_report
 from p2p_node.net.api import RequestStream
 from p2p_node.node import Node
-from protocols.envelopes import ENVELOPE_OVERHEAD, open_envelope, seal
+from protocols.envelopes import ENVELOPE_OVERHEAD, Verified, open_envelope, seal
 from protocols.errors import RemoteError
-from protocols.gossip import ASK_REPORTS_PROTOCOL, reports_topic, validate_report_gossip
+from protocols.gossip import (
+    ASK_REPORTS_PROTOCOL,
+    Equivocation,
+    GossipMemory,
+    NetworkView,
+    reports_topic,
+    validate_report_gossip,
+)
 from protocols.membership import EpochView, Member
 from protocols.messages import ReportMessage, ReportsRequest, ReportsResponse
-from protocols.reports import Report, SignedReport
-from protocols.types import Seat, Shard
+from protocols.types import Shard, TimeMs
 
 logger = logging.getLogger(__name__)
 
@@ -20,35 +26,17 @@ ASK_SECONDS = 2.0
 """How long a peer has to hand over the reports it holds: a few KiB."""
 
 
-async def publish_report(
-    node: Node, view: EpochView, *, seat: Seat, checker: int, report: Report
-) -> None:
-    """Sign `report`, store it, and only then publish it.
-
-    If the store already holds another report for this epoch and shard, that one is published
-    again and the new one is dropped: a restarted checker never contradicts itself.
-    """
-    digest = report_digest(node.watcher.view, report)
-    secret = await node.store.challenge_secret(view.epoch, report.shard, seat, bytes(32))
-    sealed = seal_report(
-        node.identity.node_key,
-        node.watcher.view,
-        signed=SignedReport(seat, report, node.identity.sign_digest(digest)),
-        checker=checker,
-        secret=secret,
-    )
-    stored = await node.store.record_own_report(view.epoch, report.shard, seat, digest, sealed)
-    if stored != sealed:
-        logger.warning(
-            "epoch %d shard %d: already signed; the first report stands", view.epoch, report.shard
-        )
-    await republish_report(node, stored)
-
-
-async def republish_report(node: Node, sealed: bytes) -> None:
+async def reveal_report(node: Node, sealed: bytes) -> None:
     """Publish a stored report of one's own, and count it in one's own book."""
     message = open_envelope(sealed, ReportMessage, node.watcher.view.network).message
-    _take(node, sealed)
+    if not _take(node, sealed):
+        logger.warning(
+            "epoch %d shard %d: own report not shown: nobody would take it",
+            message.epoch,
+            message.shard,
+        )
+        return
+    node.reports.trust(message.epoch, message.shard, message.seat)
     handed = await node.network.publish(reports_topic(message.shard), sealed)
     logger.info(
         "epoch %d shard %d: report of seat %d published to %d peers",
@@ -60,11 +48,15 @@ async def republish_report(node: Node, sealed: bytes) -> None:
 
 
 def follow_reports(node: Node, shard: Shard) -> None:
-    """Subscribe to the reports on one shard; accepted ones go into the book."""
-    judge = make_judge(
-        validate_report_gossip, node.reports.add, memory=node.gossip, watcher=node.watcher
+    """Subscribe to the reports on one shard; accepted ones go into the book, contradictions to
+    whoever polices them."""
+    node.network.subscribe(
+        reports_topic(shard),
+        make_judge(
+            partial(_judge, node), node.reports.add, memory=node.gossip, watcher=node.watcher
+        ),
+        deliver=False,
     )
-    node.network.subscribe(reports_topic(shard), judge, deliver=False)
 
 
 def serve_reports(node: Node) -> None:
@@ -100,12 +92,25 @@ async def ask_for_reports(node: Node, view: EpochView, shard: Shard, peer: Membe
         _take(node, sealed)
 
 
-def _take(node: Node, sealed: bytes) -> None:
-    """Judge a report that did not come by gossip, and keep it if it holds."""
+def _judge(
+    node: Node, memory: GossipMemory, view: NetworkView, data: bytes, now: TimeMs
+) -> Verified[ReportMessage]:
+    """Apply the rule, and keep the evidence where a report contradicts another."""
     try:
-        verified = validate_report_gossip(node.gossip, node.watcher.view, sealed, node.clock.now())
+        return validate_report_gossip(memory, view, data, now)
+    except Equivocation as found:
+        node.offences.add(found)
+        raise
+
+
+def _take(node: Node, sealed: bytes) -> bool:
+    """Judge a report that did not come by gossip; keep it if it holds, and tell whether it does."""
+    try:
+        verified = _judge(node, node.gossip, node.watcher.view, sealed, node.clock.now())
     except RemoteError as error:
-        if error.reason != "seen before":
-            node.network.counters.refuse(ASK_REPORTS_PROTOCOL, error.reason)
-        return
+        if error.reason == "seen before":
+            return True
+        node.network.counters.refuse(ASK_REPORTS_PROTOCOL, error.reason)
+        return False
     node.reports.add(verified)
+    return True

@@ -1,16 +1,19 @@
-"""A checker's epochs, one after another: transfer, assess, report, bundle.
+"""A checker's epochs, one after another: transfer, assess, commit, reveal, audit, bundle.
 
-How a shard is assessed is handed in, so that a dishonest checker is another role and not a switch
-in this one.
+How a shard is assessed, and who sends its bundle, is handed in, so that a dishonest checker is
+another role and not a switch in this one.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import trio
 
+from p2p_node.duties.auditing import audit_reports
 from p2p_node.duties.bundling import send_bundle
-from p2p_node.duties.publishing import follow_reports, publish_report, republish_report
+from p2p_node.duties.committing import keep_commitments, publish_commitment, sign_report
+from p2p_node.duties.publishing import follow_reports, reveal_report
 from p2p_node.duties.seeding import contribute_to_seed
 from p2p_node.duties.transferring import measure_transfers
 from p2p_node.node import Node
@@ -23,24 +26,37 @@ logger = logging.getLogger(__name__)
 Assess = Callable[[EpochView, Shard, Seat], Awaitable[Report | None]]
 """Judges one shard in the slot of one seat; None when there is nothing to report."""
 
+Send = Callable[[Node, EpochView, Shard, Seat], Awaitable[None]]
+"""Sees to it that the bundle of one shard gets to the chain, in the turn of one seat."""
 
-async def run_rounds(node: Node, checker: int, assess: Assess) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What tells one kind of checker from another."""
+
+    assess: Assess
+    send: Send = send_bundle
+
+
+async def run_rounds(node: Node, checker: int, conduct: Conduct) -> None:
     """Take part in every epoch from now on, until cancelled."""
     followed: set[Shard] = set()
     last = Epoch(node.watcher.current_epoch() - 1)
     async with trio.open_nursery() as nursery:
+        view = await node.watcher.next_view(last)
+        await nursery.start(keep_commitments, node, checker)
         while True:
-            view = await node.watcher.next_view(last)
             last = view.epoch
             for shard in map(Shard, range(view.shards)):
                 if shard not in followed:
                     follow_reports(node, shard)
                     followed.add(shard)
             node.reports.forget_before(Epoch(view.epoch - 1))
-            nursery.start_soon(_follow_epoch, node, view, checker, assess)
+            nursery.start_soon(_follow_epoch, node, view, checker, conduct)
+            view = await node.watcher.next_view(last)
 
 
-async def _follow_epoch(node: Node, view: EpochView, checker: int, assess: Assess) -> None:
+async def _follow_epoch(node: Node, view: EpochView, checker: int, conduct: Conduct) -> None:
     """Run an epoch, from its start again if a reorganisation draws its seats anew in time."""
     left: EpochView | None = view
     while left is not None:
@@ -48,7 +64,7 @@ async def _follow_epoch(node: Node, view: EpochView, checker: int, assess: Asses
         async with trio.open_nursery() as nursery:
 
             async def run(drawn: EpochView, scope: trio.CancelScope) -> None:
-                await _run_epoch(node, drawn, checker, assess)
+                await _run_epoch(node, drawn, checker, conduct)
                 scope.cancel()
 
             nursery.start_soon(run, current, nursery.cancel_scope)
@@ -56,10 +72,10 @@ async def _follow_epoch(node: Node, view: EpochView, checker: int, assess: Asses
             nursery.cancel_scope.cancel()
 
 
-async def _run_epoch(node: Node, view: EpochView, checker: int, assess: Assess) -> None:
+async def _run_epoch(node: Node, view: EpochView, checker: int, conduct: Conduct) -> None:
     member = view.checkers.get(checker)
     if member is None or not member.is_active(view.epoch):
-        logger.info("epoch %d: not active yet", view.epoch)
+        logger.info("epoch %d: not active", view.epoch)
         return
     seats = view.seats_of(checker)
     logger.info(
@@ -68,28 +84,39 @@ async def _run_epoch(node: Node, view: EpochView, checker: int, assess: Assess) 
         ", ".join(f"seat {j} of shard {s}" for s, j in seats) or "no seat",
     )
     await node.store.prune(view.epoch)
-    # By the end of the grace everything about this epoch is decided.
+    # By the end of the grace everything about this epoch's bundles is decided.
     with trio.move_on_at(node.clock.deadline(node.watcher.timeline.bundle_end(view.epoch))):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(contribute_to_seed, node, view, checker)
             for shard, seat in seats:
-                nursery.start_soon(_serve_seat, node, view, checker, shard, seat, assess)
+                nursery.start_soon(_serve_seat, node, view, checker, shard, seat, conduct)
 
 
 async def _serve_seat(
-    node: Node, view: EpochView, checker: int, shard: Shard, seat: Seat, assess: Assess
+    node: Node,
+    view: EpochView,
+    checker: int,
+    shard: Shard,
+    seat: Seat,
+    conduct: Conduct,
 ) -> None:
+    timeline = node.watcher.timeline
     stored = await node.store.own_report(view.epoch, shard)
-    reveal = node.watcher.timeline.reveal_start(view.epoch)
     if stored is None:
         report = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(measure_transfers, node, view, shard, seat, checker)
-            report = await assess(view, shard, seat)
-        await node.clock.sleep_until(reveal)
-        if report is not None:
-            await publish_report(node, view, seat=seat, checker=checker, report=report)
-    else:
-        await node.clock.sleep_until(reveal)
-        await republish_report(node, stored)
-    await send_bundle(node, view, shard, seat)
+            report = await conduct.assess(view, shard, seat)
+        await node.clock.sleep_until(timeline.commit_start(view.epoch))
+        # Once others show theirs, nobody takes a commitment any more.
+        if report is not None and node.clock.now() < timeline.reveal_start(view.epoch):
+            stored = await sign_report(node, view, seat=seat, checker=checker, report=report)
+    if stored is not None:
+        await publish_commitment(node, stored)
+    await node.clock.sleep_until(timeline.reveal_start(view.epoch))
+    if stored is not None:
+        await reveal_report(node, stored)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(audit_reports, node, view, shard, seat)
+        await conduct.send(node, view, shard, seat)
+        nursery.cancel_scope.cancel()

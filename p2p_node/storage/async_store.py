@@ -53,6 +53,8 @@ class AsyncStore:
     observations = _in_thread(Store.observations)
     transcript = _in_thread(Store.transcript)
     transcript_lanes = _in_thread(Store.transcript_lanes)
+    save_commitments = _in_thread(Store.save_commitments)
+    commitments = _in_thread(Store.commitments)
     record_claims = _in_thread(Store.record_claims)
     claimed_epochs = _in_thread(Store.claimed_epochs)
     prune = _in_thread(Store.prune)

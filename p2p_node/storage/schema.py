@@ -69,6 +69,14 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY (epoch, shard, lane))""",
         "CREATE INDEX transcript_sizes ON transcripts (epoch, size)",
     ),
+    (
+        # What others committed to before reports were revealed: without it, a checker that was
+        # started again in between could take no report.
+        """CREATE TABLE commitments (
+            epoch INTEGER NOT NULL, shard INTEGER NOT NULL, seat INTEGER NOT NULL,
+            sealed BLOB NOT NULL,
+            PRIMARY KEY (epoch, shard, seat)) WITHOUT ROWID""",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(_STEPS)

@@ -29,14 +29,19 @@ TRANSCRIPT_EPOCHS: Final = 24
 """How long anybody can ask for the evidence behind a report: a day of mainnet."""
 
 WORKING_EPOCHS: Final = 3
-"""Observations and secrets serve one epoch and its grace; one more for clocks."""
+"""Observations, secrets and commitments serve one epoch and its grace; one more for clocks."""
 
 TRANSCRIPTS_PER_TRANSACTION: Final = 16
 """Dropped at once; a large transaction would keep everybody else waiting."""
 
 MAX_TRANSCRIPT_BYTES: Final = 2 << 30
-"""Transcripts beyond this are dropped, oldest first. A full shard of 256 providers takes some
-900 MiB per epoch at the mainnet shape: 96 rows of 32 KiB, their paths and the round roots."""
+"""Transcripts beyond this are dropped, oldest first, but for those that audits of reports on their
+way to a bundle still ask for. A full shard of 256 providers takes some 900 MiB per epoch at the
+mainnet shape: 96 rows of 32 KiB, their paths and the round roots."""
+
+AUDITED_EPOCHS: Final = 2
+"""The epoch under way and the one before, which is in its grace: a report whose transcripts are
+gone would not be bundled, so these stay, however many there are."""
 
 KEPT_BEACON_SECRETS: Final = 16_384
 """The newest secrets; far more than the one that stands on the chain, since a secret is drawn
@@ -239,6 +244,22 @@ class Store:
         )
         return [lane for (lane,) in rows]
 
+    # What others committed to
+
+    def save_commitments(self, commitments: Sequence[tuple[Epoch, Shard, Seat, bytes]]) -> None:
+        """Keep sealed commitments of others; the first of a seat stays."""
+        with self._writing() as connection:
+            connection.executemany(
+                "INSERT INTO commitments VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", commitments
+            )
+
+    def commitments(self, first: Epoch) -> list[bytes]:
+        """List the sealed commitments of all epochs from `first` on, as far as they are kept."""
+        rows = self._read(
+            "SELECT sealed FROM commitments WHERE epoch >= ? ORDER BY epoch, shard, seat", (first,)
+        )
+        return [sealed for (sealed,) in rows]
+
     # What was claimed
 
     def record_claims(self, epochs: Sequence[Epoch]) -> None:
@@ -277,6 +298,7 @@ class Store:
             )
             connection.execute("DELETE FROM own_reports WHERE epoch < ?", (floor,))
             connection.execute("DELETE FROM challenge_secrets WHERE epoch < ?", working)
+            connection.execute("DELETE FROM commitments WHERE epoch < ?", working)
             connection.execute("DELETE FROM assessments WHERE epoch < ?", working)
             connection.execute("DELETE FROM observations WHERE epoch < ?", working)
             connection.execute(
@@ -323,7 +345,7 @@ class Store:
                 "INSERT OR REPLACE INTO transcripts VALUES (?, ?, ?, ?, ?)",
                 (epoch, shard, lane, size, joined),
             )
-            self._drop_excess(connection)
+            self._drop_excess(connection, epoch - AUDITED_EPOCHS)
 
     def _prune_transcripts(self, first: int) -> bool:
         """Drop some transcripts of epochs before `first`; False when there were none."""
@@ -335,14 +357,16 @@ class Store:
             )
             return cursor.rowcount > 0
 
-    def _drop_excess(self, connection: sqlite3.Connection) -> None:
-        """Drop the oldest transcripts until the rest fits."""
+    def _drop_excess(self, connection: sqlite3.Connection, last: int) -> None:
+        """Drop the oldest transcripts, up to those of epoch `last`, until the rest fits."""
         (kept,) = connection.execute("SELECT sum(size) FROM transcripts").fetchone()
         excess = kept - self._max_transcript_bytes
         if excess <= 0:
             return
         doomed = []
-        for row, size in connection.execute("SELECT rowid, size FROM transcripts ORDER BY epoch"):
+        for row, size in connection.execute(
+            "SELECT rowid, size FROM transcripts WHERE epoch <= ? ORDER BY epoch", (last,)
+        ):
             if excess <= 0:
                 break
             doomed.append((row,))

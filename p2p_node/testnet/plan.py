@@ -29,12 +29,16 @@ class TestnetPlan:
     cheating_providers: int = 0
     absent_providers: int = 0
     lying_checkers: int = 0
+    copying_checkers: int = 0
+    equivocating_checkers: int = 0
     epochs: int = 3
 
     @property
     def all_checkers(self) -> int:
         """Checkers of every kind."""
-        return self.checkers + self.lying_checkers
+        return (
+            self.checkers + self.lying_checkers + self.copying_checkers + self.equivocating_checkers
+        )
 
     @property
     def all_providers(self) -> int:
@@ -56,6 +60,8 @@ def list_members(plan: TestnetPlan, directory: Path, password: str) -> list[Memb
     groups = (
         ("checker", plan.checkers, "honest", "checker"),
         ("liar", plan.lying_checkers, "lying", "lying-checker"),
+        ("copier", plan.copying_checkers, "copying", "copying-checker"),
+        ("traitor", plan.equivocating_checkers, "equivocating", "equivocating-checker"),
         ("provider", plan.providers, "honest", "provider"),
         ("cheat", plan.cheating_providers, "cheating", "cheating-provider"),
         ("ghost", plan.absent_providers, "absent", "absent-provider"),

@@ -155,11 +155,26 @@ def test_oldest_transcripts_make_room(data_dir: Path) -> None:
         assert store.transcript_bytes() == 1000
 
 
-def test_transcript_that_can_never_fit_is_not_kept(data_dir: Path) -> None:
+def test_transcripts_of_reports_on_their_way_stay(data_dir: Path) -> None:
+    """Without them the checker would fail the audits of its own report."""
     with Store.open(data_dir, max_transcript_bytes=10) as store:
-        store.save_observations(EPOCH, SHARD, [observe(0, Transcript([bytes(11)]))])
-        assert store.transcript_bytes() == 0
-        assert store.observations(EPOCH, SHARD) == [observe(0)]
+        for epoch in (7, 8, 9):
+            parts = [observe(lane, Transcript([bytes(11)])) for lane in (0, 1)]
+            store.save_observations(Epoch(epoch), SHARD, parts)
+        kept = {epoch: store.transcript_lanes(Epoch(epoch), SHARD) for epoch in (7, 8, 9)}
+    assert kept == {7: [], 8: [0, 1], 9: [0, 1]}
+
+
+def test_first_commitment_of_a_seat_stays(data_dir: Path) -> None:
+    with Store.open(data_dir) as store:
+        store.save_commitments([(EPOCH, SHARD, SEAT, b"first"), (EPOCH, SHARD, Seat(3), b"other")])
+        store.save_commitments([(EPOCH, SHARD, SEAT, b"second")])
+        store.save_commitments([(Epoch(EPOCH + 1), SHARD, SEAT, b"next")])
+    with Store.open(data_dir) as store:
+        assert store.commitments(EPOCH) == [b"first", b"other", b"next"]
+        assert store.commitments(Epoch(EPOCH + 1)) == [b"next"]
+        store.prune(Epoch(EPOCH + WORKING_EPOCHS + 1))
+        assert store.commitments(EPOCH) == [b"next"]
 
 
 def test_claims_are_remembered(data_dir: Path) -> None:

@@ -6,7 +6,7 @@ moment it is about.
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +51,22 @@ PRESET = replace(
 CHECKERS = 3
 PROVIDERS = 2
 
+IN_COMMIT = PRESET.draw_ms + PRESET.transfer_ms + PRESET.check_ms + 50
+IN_REVEAL = IN_COMMIT + PRESET.commit_ms
+
+
+@dataclass(frozen=True, slots=True)
+class MovableClock(Clock):
+    """A clock that the test puts forward; whoever sleeps already is not woken by that."""
+
+    shift: list[int] = field(default_factory=lambda: [0])
+
+    def now(self) -> TimeMs:
+        return TimeMs(Clock.now(self) + self.shift[0])
+
+    def deadline(self, moment: TimeMs) -> float:
+        return Clock.deadline(self, TimeMs(moment - self.shift[0]))
+
 
 @dataclass
 class World:
@@ -61,6 +77,12 @@ class World:
     checkers: list[Node]
     providers: list[Node]
     outsider: Node
+    shift: list[int]
+
+    def move_to(self, moment_ms: int) -> None:
+        """Put every clock to a moment of EPOCH."""
+        start = self.outsider.watcher.timeline.start_of(EPOCH)
+        self.shift[0] += start + moment_ms - self.outsider.clock.now()
 
     @property
     def view(self) -> EpochView:
@@ -85,16 +107,18 @@ async def open_world(directory: Path, moment_ms: int) -> AsyncIterator[World]:
     for index, (key, wallet) in enumerate(pairs[CHECKERS:-1]):
         source.provider_slots.append(make_slot(index, key, wallet.address, stake=100 * TOKEN))
     hub = FakeHub()
+    shift = [0]
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         nodes = []
         for number, (key, wallet) in enumerate(pairs):
-            node = await _open_node(stack, hub, source, directory / str(number), key, wallet, start)
+            clock = MovableClock(started_at=TimeMs(start), shift=shift)
+            node = await _open_node(stack, hub, source, directory / str(number), key, wallet, clock)
             nursery.start_soon(node.watcher.run)
             nodes.append(node)
         with trio.fail_after(5):
             for node in nodes:
                 await node.watcher.next_view(Epoch(EPOCH - 1))
-        yield World(hub, source, nodes[:CHECKERS], nodes[CHECKERS:-1], nodes[-1])
+        yield World(hub, source, nodes[:CHECKERS], nodes[CHECKERS:-1], nodes[-1], shift)
         nursery.cancel_scope.cancel()
 
 
@@ -105,14 +129,13 @@ async def _open_node(
     directory: Path,
     key: SigningKey,
     wallet: WalletKey,
-    start: int,
+    clock: Clock,
 ) -> Node:
     directory.mkdir(mode=0o700, exist_ok=True)
     network = await stack.enter_async_context(
         hub.open_network(NetworkSettings(seed=bytes(key), network=NETWORK.hex()[:16]))
     )
     store = await stack.enter_async_context(AsyncStore(Store.open(directory, NETWORK)))
-    clock = Clock(started_at=TimeMs(start))
     watcher = Watcher(
         source,
         clock,
