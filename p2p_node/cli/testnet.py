@@ -65,6 +65,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE",
         help="private key (hexadecimal) that pays on --rpc; default: anvil's first account",
     )
+    parser.add_argument(
+        "--allow-skipped",
+        action="store_true",
+        help="the chain is disturbed on purpose: only the last epoch must settle, and all accounts",
+    )
     parser.add_argument("--keep", action="store_true", help="keep keys, data and logs")
     parser.add_argument(
         "--json", dest="json_path", type=Path, metavar="PATH", help="write the result as JSON"
@@ -105,7 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with open_screen() as screen:
             screen.say(f"data and logs are in {directory}")
-            options = TestnetOptions(directory, funder, arguments.rpc)
+            options = TestnetOptions(
+                directory, funder, arguments.rpc, allow_skipped=arguments.allow_skipped
+            )
             outcome = trio.run(run_testnet, plan, options, screen)
     finally:
         if not arguments.keep:

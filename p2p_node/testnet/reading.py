@@ -22,22 +22,34 @@ BLOCKS_PER_LOOK = 500
 
 
 class BundleFinder:
-    """Remembers which transaction brought which bundle, reading each block's events once."""
+    """Remembers which transaction brought which bundle.
+
+    The events of final blocks are read once. Those of newer ones are read anew each time, because
+    a reorganisation may have put others in their place.
+    """
 
     def __init__(self, chain: ChainClient) -> None:
         self._chain = chain
         self._next_block = chain.deployment.block
+        self._final: dict[tuple[Epoch, Shard], bytes] = {}
         self.found: dict[tuple[Epoch, Shard], bytes] = {}
 
     async def update(self) -> None:
         """Read the events up to the newest block."""
         head = await self._chain.head()
-        while self._next_block <= head.number:
-            last = min(head.number, self._next_block + BLOCKS_PER_LOOK - 1)
-            for event, log in await self._chain.events(self._next_block, last):
-                if isinstance(event, BundleAccepted):
-                    self.found[event.epoch, event.shard] = log.transaction_hash
+        final = min(head.number, (await self._chain.head("finalized")).number)
+        while self._next_block <= final:
+            last = min(final, self._next_block + BLOCKS_PER_LOOK - 1)
+            self._final |= await self._read(self._next_block, last)
             self._next_block = last + 1
+        self.found = self._final | await self._read(self._next_block, head.number)
+
+    async def _read(self, first: int, last: int) -> dict[tuple[Epoch, Shard], bytes]:
+        return {
+            (event.epoch, event.shard): log.transaction_hash
+            for event, log in (await self._chain.events(first, last) if first <= last else ())
+            if isinstance(event, BundleAccepted)
+        }
 
 
 async def read_epoch(

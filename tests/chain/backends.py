@@ -134,7 +134,7 @@ def running_anvil(finality_blocks: int = 2, chain_id: int = CHAIN_ID) -> Iterato
     )
     backend = AnvilBackend(f"http://127.0.0.1:{port}")
     try:
-        _wait_until_listening(port, process)
+        wait_until_listening(port, process)
         for signer in (FUNDER, ALICE, BOB):
             backend.request("anvil_setBalance", "0x" + signer.address.hex(), hex(1000 * ETHER))
         backend.mine(2 + finality_blocks)
@@ -145,7 +145,7 @@ def running_anvil(finality_blocks: int = 2, chain_id: int = CHAIN_ID) -> Iterato
         process.wait(10)
 
 
-def _wait_until_listening(port: int, process: "subprocess.Popen[bytes]") -> None:
+def wait_until_listening(port: int, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + ANVIL_START_SECONDS
     while True:
         try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,17 @@ class LocalNetwork:
         pid = self.pid(name)
         assert pid is not None, f"{name} is not up"
         os.kill(pid, signal.SIGKILL)
+
+    def first_epoch(self) -> int:
+        """Wait until everybody has registered; return the first epoch that is counted."""
+        self.wait_for_line("are counted", 180)
+        found = re.search(r"epochs (\d+) … (\d+) are counted", self.output())
+        assert found is not None
+        return int(found.group(1))
+
+    def logs(self) -> str:
+        """What all nodes have logged."""
+        return "".join(file.read_text() for file in sorted(self.data.glob("*/node.log")))
 
     def log(self, name: str) -> str:
         """What a node has logged."""

@@ -154,3 +154,17 @@ def test_plain_screen_tells_each_phase_once(capsys: pytest.CaptureFixture[str]) 
     assert [line.split("s  ")[1] for line in lines[:2]] == ["epoch 1: check", "epoch 1: reveal"]
     assert lines[2].endswith(summarise(make_outcome(settle()), settle()))
     assert "2 of 4 earn" in lines[2]
+
+
+def test_epochs_that_an_outage_swallowed_may_be_allowed() -> None:
+    skipped = settle(bundles=(), provider_total=0, checker_total=0)
+    outcome = make_outcome(skipped, settle())
+    outcome.balances_ok = True
+    assert not outcome.ok
+    outcome.allow_skipped = True
+    assert outcome.ok
+    outcome.counted.append(skipped)
+    assert not outcome.ok, "the last one has to settle"
+    outcome.counted[-1] = settle()
+    outcome.balances_ok = False
+    assert not outcome.ok
