@@ -18,12 +18,14 @@ from chain.did import MachineCard
 from chain.endpoints import Endpoints
 from chain.identity import IdentityAdapter
 from chain.networks import find_network
+from chain.records import SlotKind
 from chain.signer import Signer
 from chain.transactions import TransactionManager
 from p2p_node.chain_access import open_endpoints
 from p2p_node.clock import Clock
 from p2p_node.duties.device_book import DeviceBook
 from p2p_node.duties.identifying import MachineSettings
+from p2p_node.duties.wallet_watch import watch_wallet
 from p2p_node.net import open_network
 from p2p_node.net.settings import NetworkSettings
 from p2p_node.node import Identity, Node
@@ -203,6 +205,10 @@ async def _run_role(settings: AppSettings, node: Node, endpoints: Endpoints) -> 
         nursery.start_soon(endpoints.watch)
         nursery.start_soon(node.watcher.run)
         nursery.start_soon(node.transactions.run)
+        if settings.role != "bootstrap":
+            is_checker = settings.role.endswith("checker")
+            kind = SlotKind.CHECKER if is_checker else SlotKind.PROVIDER
+            nursery.start_soon(watch_wallet, node, kind)
         await ROLES[settings.role](node)
         nursery.cancel_scope.cancel()
 

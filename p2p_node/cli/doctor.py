@@ -10,7 +10,7 @@ from typing import Any, Final
 import trio
 
 from chain.deployment import Deployment, read_deployment
-from p2p_node.cli.doctor_chain import check_endpoints
+from p2p_node.cli.doctor_chain import check_endpoints, check_gas
 from p2p_node.cli.doctor_checks import (
     check_data_dir,
     check_keys,
@@ -25,6 +25,7 @@ from p2p_node.cli.main import FAILURE, SUCCESS, Subparsers, add_json_flag
 from p2p_node.cli.status import is_alive
 from p2p_node.config import SETTINGS, add_flags, load_settings
 from p2p_node.display import show_json, show_lines
+from p2p_node.keystore import WALLET_FILE
 from p2p_node.run_file import read_run_file
 from p2p_node.workloads.host_facts import read_host_facts
 from p2p_node.workloads.self_check import Finding, Mark, check_devices
@@ -82,6 +83,8 @@ def examine(settings: Mapping[str, Any], *, has_endpoint: bool) -> Iterator[Find
         yield Finding("rpc", Mark.ABSENT, "not looked at", "no endpoint was named", "--rpc URL")
         return
     yield from trio.run(check_endpoints, settings["rpc"], deployment)
+    if deployment is not None and (data_dir / WALLET_FILE).exists():
+        yield from trio.run(check_gas, settings["rpc"], deployment, data_dir)
 
 
 def find_running(data_dir: Path) -> int | None:

@@ -19,6 +19,7 @@ from p2p_node.cli.account import Account, EpochResult, SlotAccount, read_account
 from p2p_node.cli.main import Subparsers, add_json_flag
 from p2p_node.config import ConfigError, add_flags, load_settings
 from p2p_node.display import format_amount, format_fields, format_table, show_json, show_lines
+from p2p_node.funds import ENOUGH_EPOCHS, Outlook, Spending, compute_outlook, read_spending
 from p2p_node.keystore import WALLET_FILE, checksum_address, open_node_key, read_wallet_address
 from p2p_node.run_file import read_run_file
 from protocols.params import LANES
@@ -65,12 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
     wallet = read_wallet_address(data_dir) if (data_dir / WALLET_FILE).exists() else None
     account = deployment = None
     endpoints: EndpointStates = ()
+    outlooks: dict[SlotKind, Outlook] = {}
     if settings["deployment"] is not None:
         deployment = read_deployment(settings["deployment"])
         if wallet is not None:
             account, endpoints = trio.run(
                 _read, settings["rpc"], deployment, wallet, arguments.epochs
             )
+            outlooks = find_outlooks(account, deployment, read_spending(data_dir))
     if arguments.json:
         show_json(
             {
@@ -79,12 +82,13 @@ def run(arguments: argparse.Namespace) -> int:
                 "network_id": deployment and to_hex(deployment.network_id),
                 "endpoints": list(endpoints),
                 "chain": account and account_to_json(account),
+                "gas_epochs": {k.name.lower(): each.epochs_left for k, each in outlooks.items()},
             }
         )
         return 0
     show_lines(format_fields(_node_fields(node, wallet)))
     if account is not None and deployment is not None:
-        show_lines(["", *_format_account(account, deployment, endpoints)])
+        show_lines(["", *_format_account(account, deployment, endpoints, outlooks)])
     elif wallet is not None:
         show_lines(["", "With --deployment (and --rpc) this shows what the chain says, too."])
     return 0
@@ -187,7 +191,10 @@ def _node_fields(node: Mapping[str, Any], wallet: Wallet | None) -> dict[str, ob
 
 
 def _format_account(
-    account: Account, deployment: Deployment, endpoints: EndpointStates
+    account: Account,
+    deployment: Deployment,
+    endpoints: EndpointStates,
+    outlooks: Mapping[SlotKind, Outlook],
 ) -> list[str]:
     moment = "before the genesis"
     if account.phase is not None:
@@ -198,7 +205,7 @@ def _format_account(
         "network": deployment.network_id.hex()[:16],
         "epoch": moment,
         "holds": format_amount(account.tokens),
-        "for gas": format_amount(account.gas, ""),
+        "for gas": format_amount(account.gas, "") + _format_outlooks(outlooks),
     }
     lines = format_fields(fields)
     if not account.slots:
@@ -206,6 +213,25 @@ def _format_account(
     for slot in account.slots:
         lines += ["", *_format_slot(slot, account)]
     return lines
+
+
+def find_outlooks(
+    account: Account, deployment: Deployment, spending: Spending
+) -> dict[SlotKind, Outlook]:
+    """Work out for each slot of the wallet how long it can pay for gas."""
+    base_fee, preset = account.head.base_fee, deployment.preset
+    return {
+        slot.kind: compute_outlook(account.gas, base_fee, slot.kind, preset, spending)
+        for slot in account.slots
+        if not slot.has_left
+    }
+
+
+def _format_outlooks(outlooks: Mapping[SlotKind, Outlook]) -> str:
+    if not outlooks:
+        return ""
+    left = min(outlook.epochs_left for outlook in outlooks.values())
+    return f", for about {left:,} epochs" + (", too few" if left < ENOUGH_EPOCHS else "")
 
 
 def _format_endpoint(endpoint: Mapping[str, Any]) -> str:

@@ -14,9 +14,10 @@ import pytest
 
 from chain.abi import CONTRACTS
 from chain.deployment import Contract, Deployment, write_deployment
+from chain.records import SlotKind
 from p2p_node.cli import doctor, main
 from p2p_node.cli.doctor import examine, find_running, format_findings
-from p2p_node.cli.doctor_chain import check_endpoints
+from p2p_node.cli.doctor_chain import check_endpoints, check_gas, describe_gas
 from p2p_node.cli.doctor_checks import (
     LEAST_DISK_BYTES,
     LOW_DISK_BYTES,
@@ -32,6 +33,7 @@ from p2p_node.cli.doctor_checks import (
     describe_host,
 )
 from p2p_node.config import SETTINGS
+from p2p_node.funds import Spending, compute_outlook
 from p2p_node.keystore import LIGHT_KDF, NODE_KEY_FILE, WALLET_FILE, Keystore
 from p2p_node.run_file import RunFile
 from p2p_node.workloads.attestation.policy import POLICY_FILE
@@ -359,6 +361,22 @@ async def test_every_endpoint_is_shown(chain: DevchainBackend, unused_tcp_port: 
     assert await check_endpoints([chain.url], None, now_ms) == await check_chain(
         chain.url, None, now_ms
     )
+
+
+@pytest.mark.parametrize(
+    ("balance", "mark"), [(10**18, Mark.OK), (3 * 10**15, Mark.WARN), (0, Mark.FAIL)]
+)
+def test_gas(balance: int, mark: Mark) -> None:
+    outlook = compute_outlook(balance, 10**9, SlotKind.PROVIDER, MINIMAL, Spending())
+    finding = describe_gas(outlook, "PEAQ", "0xabc")
+    assert finding.mark is mark
+    assert ("or more to 0xabc" in finding.fix) is (mark is not Mark.OK)
+    assert f"about {outlook.epochs_left:,} epochs" in finding.found
+
+
+async def test_gas_of_a_wallet_without_a_chain(node_dir: Path, unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    assert await check_gas([url], make_deployment(1), node_dir) == []
 
 
 async def test_network_as_deployed(chain: DevchainBackend, monkeypatch: pytest.MonkeyPatch) -> None:

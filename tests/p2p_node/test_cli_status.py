@@ -197,6 +197,7 @@ def test_node_that_never_ran(show: Callable[..., str], node_dir: Path) -> None:
         "network_id": None,
         "endpoints": [],
         "chain": None,
+        "gas_epochs": {},
     }
 
 
@@ -264,6 +265,8 @@ def test_chain_is_shown(
     assert "100 KAI" in text
     found = json.loads(show(*words, "--epochs", "4", "--json"))
     assert found["endpoints"] == [endpoint]
+    assert list(found["gas_epochs"]) == [kind.name.lower()]
+    assert re.search(r"for gas +[0-9.]+, for about [0-9,]+ epochs", text)
     found = found["chain"]
     (slot,) = found["slots"]
     if kind is SlotKind.PROVIDER:
