@@ -46,7 +46,7 @@ def describe(survey: Survey, rpc_url: str) -> list[str]:
             step.simulated.cost.proof_bytes,
             step.gas,
             step.gas_limit,
-            format_amount(step.expected, coin),
+            _shorten(step.expected, coin),
         )
         for step in quote.steps
     ]
@@ -64,14 +64,20 @@ def _role(plan: DeploymentPlan, wallet: Wallet | None) -> str:
 def _totals(quote: Quote) -> list[str]:
     coin = quote.chain.coin
     fields = {
-        "expected": format_amount(quote.expected, coin),
-        "at most": format_amount(quote.most, coin),
-        "needed": f"{format_amount(quote.needed, coin)} in the wallet to begin with",
+        "expected": _shorten(quote.expected, coin),
+        "at most": _shorten(quote.most, coin),
+        "needed": f"{_shorten(quote.needed, coin)} in the wallet to begin with",
         "balance": format_amount(quote.balance, coin)
         + (": enough" if quote.is_enough else ": NOT ENOUGH"),
         "proof": _proof(quote),
     }
     return format_fields(fields)
+
+
+def _shorten(amount: int, coin: str) -> str:
+    """Write five figures of an amount, rounded up: prices change before it is paid."""
+    unit = 10 ** max(0, len(str(amount)) - 5)
+    return format_amount(-(-amount // unit) * unit, coin)
 
 
 def _proof(quote: Quote) -> str:

@@ -9,6 +9,7 @@ from chain.deploy import execute_plan
 from chain.deploy_plan import Step
 from chain.deploy_progress import write_progress
 from chain.deployment import Deployment, verify_deployment, write_deployment
+from chain.errors import ExpiredError
 from chain.hexes import to_hex
 from chain.journal import MemoryJournal
 from chain.records import Receipt
@@ -77,6 +78,8 @@ async def _wait_until_final(rpc: JsonRpc, survey: Survey) -> None:
     """Wait for the plan's last transaction; whoever was cut off may have sent it before."""
     wallet = to_hex(survey.plan.deployer)
     end = survey.plan.nonce + len(survey.plan.steps)
-    with trio.fail_after(DEADLINE_SECONDS):
+    with trio.move_on_after(DEADLINE_SECONDS):
         while await rpc.quantity("eth_getTransactionCount", wallet, "finalized") < end:
             await trio.sleep(survey.chain.block_ms / 1000)
+        return
+    raise ExpiredError("finality of the deployment")
