@@ -23,7 +23,9 @@ from protocols.errors import LocalError
 PREFIX: Final = "KAISAR_"
 CONFIG_VARIABLE: Final = "KAISAR_CONFIG"
 
-OTHER_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "KAISAR_WALLET_PASSWORD", "KAISAR_REQUIRE"})
+OTHER_VARIABLES: Final = frozenset(
+    {CONFIG_VARIABLE, "KAISAR_WALLET_PASSWORD", "KAISAR_REQUIRE", "KAISAR_FULL"}
+)
 """Variables of ours that are no settings."""
 
 ROLES: Final = ("provider", "checker", "bootstrap")

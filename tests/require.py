@@ -14,6 +14,9 @@ import pytest
 
 VARIABLE: Final = "KAISAR_REQUIRE"
 
+FULL_VARIABLE: Final = "KAISAR_FULL"
+"""Set to anything, tests that take many minutes try every case instead of the hardest one."""
+
 GPU: Final = "gpu"
 
 PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -56,6 +59,11 @@ def gpu() -> None:
         return
     if count < 1:
         miss(GPU, "no NVIDIA GPU")
+
+
+def is_full() -> bool:
+    """Tell whether time does not matter: every case of the long tests is wanted."""
+    return bool(os.environ.get(FULL_VARIABLE))
 
 
 def miss(name: str, reason: str) -> None:

@@ -48,7 +48,7 @@ async def send_bundle(node: Node, view: EpochView, shard: Shard, seat: Seat) -> 
             except ChainError as error:
                 logger.warning("epoch %d shard %d: %s", view.epoch, shard, error)
             await trio.sleep(patience / 1000)
-    logger.warning("epoch %d shard %d: no bundle in time", view.epoch, shard)
+    logger.warning("epoch %d shard %d: no final bundle in time", view.epoch, shard)
 
 
 def _is_complete(node: Node, view: EpochView, shard: Shard) -> bool:

@@ -282,7 +282,7 @@ class _Run:
         timeline = Timeline(TimeMs(chain.deployment.genesis * 1000), self._plan.preset)
         self._screen.say(f"epochs {first} … {last} are counted")
         seconds_left = timeline.bundle_end(last) / 1000 - time.time()
-        next_epoch = first
+        next_epoch, told = first, ""
         with trio.fail_after(seconds_left + START_SECONDS):
             while next_epoch <= last:
                 try:
@@ -299,8 +299,11 @@ class _Run:
                         self._screen.epoch(outcome, settled)
                         next_epoch = Epoch(next_epoch + 1)
                         continue
+                    told = ""
                 except ChainError as error:
-                    self._screen.problem(f"the chain was not read: {error}")
+                    if str(error) != told:
+                        told = str(error)
+                        self._screen.problem(f"the chain was not read: {told}")
                 await trio.sleep(POLL_SECONDS)
 
     async def _settle_accounts(
