@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,38 @@ MAX_DEPLOYED_BYTES = 12_000
 """Bound on deployed code. peaq charges for proof size, so the whole code weighs on every call:
 24 KB would cost at least 98k gas per transaction."""
 
-FORBIDDEN_OPCODES: Mapping[int, str] = {0x5C: "TLOAD", 0x5D: "TSTORE", 0x5E: "MCOPY", 0x5F: "PUSH0"}
+FORBIDDEN_OPCODES: Mapping[int, str] = {
+    0x1E: "CLZ",
+    0x49: "BLOBHASH",
+    0x4A: "BLOBBASEFEE",
+    0x5C: "TLOAD",
+    0x5D: "TSTORE",
+    0x5E: "MCOPY",
+    0x5F: "PUSH0",
+}
 """Opcodes that came after london."""
 
-_PUSH1, _PUSH32 = 0x60, 0x7F
+_PUSH1, _PUSH32, _JUMPDEST = 0x60, 0x7F, 0x5B
+
+_LAST_OF_BLOCK = frozenset({0x00, 0x56, 0xF3, 0xFD, 0xFE, 0xFF})
+"""STOP, JUMP, RETURN, REVERT, INVALID and SELFDESTRUCT: what follows is only reached by a jump."""
 
 
 def opcodes(code: bytes) -> Iterable[int]:
-    """Yields the opcode bytes of EVM ``code``, stepping over the data of PUSH instructions."""
+    """Yields the opcodes of EVM ``code`` that can be reached.
+
+    The EVM jumps to a JUMPDEST only, and finds them by going through the code from its start, over
+    the data of PUSH instructions. What comes after the end of a block and before the next JUMPDEST
+    is data, such as the tables that Vyper looks functions up in.
+    """
     position = 0
+    is_live = True
     while position < len(code):
         opcode = code[position]
-        yield opcode
+        is_live = is_live or opcode == _JUMPDEST
+        if is_live:
+            yield opcode
+        is_live = is_live and opcode not in _LAST_OF_BLOCK
         position += 1 + (opcode - _PUSH1 + 1 if _PUSH1 <= opcode <= _PUSH32 else 0)
 
 
@@ -49,20 +70,9 @@ def compile_contract(name: str) -> dict[str, object]:
     immutables included), ``abi``, ``bytecode`` (creation code, 0x-prefixed hex, without constructor
     arguments).
     """
-    # Imported here: with the artefacts in place nothing but this function needs the compiler.
     from vyper import __version__
-    from vyper.compiler import compile_from_file_input
-    from vyper.compiler.input_bundle import FilesystemInputBundle
 
-    # The contracts' own folder is the whole search path, and no metadata is appended to the code:
-    # the output depends on nothing but the sources and the compiler.
-    bundle = FilesystemInputBundle([CONTRACTS_DIR])
-    output = compile_from_file_input(
-        bundle.load_file(f"{name}.vy"),
-        input_bundle=bundle,
-        output_formats=["abi", "bytecode", "bytecode_runtime", "layout"],
-        no_bytecode_metadata=True,
-    )
+    output = _compile(name)
     return {
         "name": name,
         "compiler": f"vyper {__version__}",
@@ -72,6 +82,29 @@ def compile_contract(name: str) -> dict[str, object]:
         "abi": output["abi"],
         "bytecode": output["bytecode"],
     }
+
+
+def compile_runtime(name: str) -> bytes:
+    """Compiles ``contracts/<name>.vy`` and returns the code it deploys, without immutables."""
+    return bytes.fromhex(_compile(name)["bytecode_runtime"].removeprefix("0x"))
+
+
+@cache
+def _compile(name: str) -> Mapping[str, Any]:
+    # Imported here: with the artefacts in place nothing but this function needs the compiler.
+    from vyper.compiler import compile_from_file_input
+    from vyper.compiler.input_bundle import FilesystemInputBundle
+
+    # The contracts' own folder is the whole search path, and no metadata is appended to the code:
+    # the output depends on nothing but the sources and the compiler.
+    bundle = FilesystemInputBundle([CONTRACTS_DIR])
+    output: Mapping[str, Any] = compile_from_file_input(
+        bundle.load_file(f"{name}.vy"),
+        input_bundle=bundle,
+        output_formats=["abi", "bytecode", "bytecode_runtime", "layout"],
+        no_bytecode_metadata=True,
+    )
+    return output
 
 
 def artefact_path(name: str) -> Path:
