@@ -92,6 +92,8 @@ class Endpoint:
     rpc: JsonRpc
     state: State = State.NEW
     detail: str = ""
+    error: ChainError | None = None
+    """Why it was down, or on another chain, when it was last asked."""
     head: Head | None = None
     """The newest block that it was heard to have."""
     failures: int = 0
@@ -146,7 +148,7 @@ class Endpoints(JsonRpc):
             if endpoint.state in (State.NEW, State.DOWN):
                 head = await self._look(endpoint)
                 if head is None:
-                    failure = UnreachableError(f"{endpoint.name}: {endpoint.detail}")
+                    failure = endpoint.error or failure
                     continue
                 if self._judge(endpoint, head, self._height) is State.BEHIND:
                     # Others first; if there is none that is good, it is chosen again.
@@ -231,6 +233,7 @@ class Endpoints(JsonRpc):
                 return parse_head(await _ask(endpoint, "eth_getBlockByNumber", "latest", False))
             raise TimedOutError(f"no answer within {LOOK_SECONDS:.0f} s")
         except WrongChainError as error:
+            endpoint.error = error
             endpoint.left_alone_until = trio.current_time() + WRONG_SECONDS
             self._change(endpoint, State.WRONG, error.detail)
         except ChainError as error:
@@ -266,7 +269,7 @@ class Endpoints(JsonRpc):
 
     def _note_failure(self, endpoint: Endpoint, error: ChainError) -> None:
         """Leave an endpoint alone for a while, the longer the more often it fails."""
-        now = trio.current_time()
+        now, endpoint.error = trio.current_time(), error
         if endpoint.state is State.DOWN and endpoint.left_alone_until > now:
             return
         if now - endpoint.failed_at >= FORGIVE_SECONDS:

@@ -18,7 +18,6 @@ The manager's state changes in one task only, `run`; callers of `execute` leave 
 """
 
 import logging
-import math
 from collections import deque
 from typing import Final
 
@@ -36,7 +35,6 @@ from chain.errors import (
     RefusedError,
     RevertedError,
     SupersededError,
-    UnfundedError,
     WrongChainError,
 )
 from chain.fees import FeePolicy, Fees, compute_first_offer, compute_replacement
@@ -53,6 +51,8 @@ from chain.flights import (
 )
 from chain.hexes import to_hex
 from chain.journal import Journal, JournalEntry
+from chain.outage import Outage
+from chain.purse import Purse
 from chain.records import Call, Head, Receipt
 from chain.refusals import Refusal, classify_refusal
 from chain.rpc import JsonRpc
@@ -78,9 +78,6 @@ MAX_FLIGHTS: Final = 64
 
 MAX_ATTEMPTS: Final = 16
 """Replacements of one nonce: the last one offers 1.2^15 = 15 times the first."""
-
-UNFUNDED_SECONDS: Final = 60.0
-"""Between two warnings that the wallet cannot pay: whoever is refused tries again every second."""
 
 MAX_RETRIES: Final = 3
 """How often an intent gets another nonce because a stranger had just used its own."""
@@ -129,7 +126,8 @@ class TransactionManager:
         self._seen: bytes | None = None
         self._wake = trio.Event()
         self._final_count = 0
-        self._told_unfunded = -math.inf
+        self._purse = Purse(signer.address)
+        self._outage = Outage(_log, "transactions wait, the chain does not answer")
         self.paid = 0
         """Wei that transactions have cost which became final while this manager ran."""
 
@@ -206,7 +204,9 @@ class TransactionManager:
                 raise
             except ChainError as error:
                 self._seen = None
-                _log.warning("transactions wait, the chain does not answer: %s", error)
+                self._outage.note(error)
+            else:
+                self._outage.end()
             if self._flights or self._queue:
                 with trio.move_on_after(self._poll_seconds):
                     await self._wake.wait()
@@ -343,7 +343,7 @@ class TransactionManager:
                 ticket.fail(ObsoleteError(ticket.label))
                 return
         except RefusedError as error:
-            ticket.fail(self._name_refusal(ticket.label, error))
+            ticket.fail(self._purse.judge(ticket.label, error))
             return
         except ChainError:
             if not ticket.abandoned:
@@ -398,7 +398,7 @@ class TransactionManager:
         except RefusedError as error:
             refusal = classify_refusal(error.message)
             _log.info("%s: sent, and told: %s", flight.label, error.message)
-            named = self._name_refusal(flight.label, error)
+            named = self._purse.judge(flight.label, error)
             if refusal is Refusal.UNDERPRICED:
                 flight.underpriced = True
             if refusal in (Refusal.KNOWN, Refusal.UNDERPRICED) or was_accepted:
@@ -422,23 +422,6 @@ class TransactionManager:
             self._queue.appendleft(ticket)
         else:
             ticket.fail(error)
-
-    def _name_refusal(self, label: str, error: RefusedError) -> RefusedError:
-        """Turn the refusal of a wallet that cannot pay into an error of its own, and say so."""
-        if isinstance(error, RevertedError):
-            return error
-        if classify_refusal(error.message) is not Refusal.UNFUNDED:
-            return error
-        now = trio.current_time()
-        if now - self._told_unfunded >= UNFUNDED_SECONDS:
-            self._told_unfunded = now
-            _log.warning(
-                "%s: the wallet cannot pay for it; send some of the chain's coin to %s (%s)",
-                label,
-                to_hex(self._signer.address),
-                error.message,
-            )
-        return UnfundedError(error.code, error.message)
 
     async def _choose_gas_limit(self, ticket: Ticket) -> int:
         call = ticket.call

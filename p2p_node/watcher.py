@@ -17,6 +17,7 @@ import trio
 
 from chain.client import BlockTag
 from chain.errors import ChainError, RefusedError, WrongChainError
+from chain.outage import Outage
 from chain.records import Head, SlotRecord
 from p2p_node.clock import MAX_DRIFT_MS, Clock
 from protocols.epochs import Timeline
@@ -99,13 +100,16 @@ class Watcher:
         Raises WrongChainError if the endpoint serves another chain.
         """
         pause = min(1.0, self.timeline.preset.epoch_seconds / POLLS_PER_EPOCH)
+        outage = Outage(logger, "the chain is not read")
         while True:
             try:
                 await self._poll()
             except WrongChainError:
                 raise
             except ChainError as error:
-                logger.warning("chain not read, next try in %.1f s: %s", pause, error)
+                outage.note(error)
+            else:
+                outage.end()
             await trio.sleep(pause)
 
     async def next_view(self, last: Epoch) -> EpochView:
