@@ -20,6 +20,7 @@ from tests.vectors.builders import (
     gossip,
     messages,
     reports,
+    rewards,
     scoring,
     signing,
 )
@@ -36,6 +37,7 @@ FILES: dict[str, Callable[[], Any]] = {
     **reports.FILES,
     **bans.FILES,
     **audits.FILES,
+    **rewards.FILES,
     **scoring.FILES,
     **gossip.FILES,
 }
