@@ -7,6 +7,7 @@ can be made otherwise than it should be. Nothing of `protocols` is used.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from nacl.signing import SigningKey
@@ -121,7 +122,7 @@ class Exchange:
         )
         asked = [
             sorted({*chosen, *(done.locate(q) for _, q in drawn)}) if done else chosen
-            for chosen, drawn, done in zip(rows, pairs, self.done_passes(), strict=True)
+            for chosen, drawn, done in zip(rows, pairs, self.done_passes, strict=True)
         ]
         return {
             "job": self.id,
@@ -132,6 +133,7 @@ class Exchange:
 
     # Answers
 
+    @cached_property
     def proofs(self) -> list[compute.Proof]:
         return [
             compute.prove(
@@ -150,13 +152,15 @@ class Exchange:
             for device in self.devices
         ]
 
+    @cached_property
     def done_passes(self) -> list[memory.Passes | None]:
         nonce = self.nonce("pass-nonce")
         return [
             memory.prove(proof, device.kept, nonce, device.passes) if device.passes else None
-            for proof, device in zip(self.proofs(), self.devices, strict=True)
+            for proof, device in zip(self.proofs, self.devices, strict=True)
         ]
 
+    @cached_property
     def chains(self) -> list[list[bytes]]:
         job = chains.Job(self.id, self.nonce("chain-nonce"), self.provider, self.numbers.iterations)
         return [job.leaves(chain, count) for chain, count in enumerate(self.segments)]
@@ -164,33 +168,33 @@ class Exchange:
     def commitment(self, **change: Any) -> Fields:
         works = [
             u32(d.number, d.m, d.rounds, d.kept) + proof.commitment
-            for d, proof in zip(self.devices, self.proofs(), strict=True)
+            for d, proof in zip(self.devices, self.proofs, strict=True)
         ]
         return {"job": self.id, "devices": works, "receipts": list(self.receipts), **change}
 
     def passes(self, **change: Any) -> Fields:
         devices = [
             u32(len(done.roots)) + done.commitment if done else bytes(36)
-            for done in self.done_passes()
+            for done in self.done_passes
         ]
         request = ref.message_digest(ref.body("PassRequest", self.pass_request()))
         return {"job": self.id, "request": request, "devices": devices, **change}
 
     def chain_answer(self, **change: Any) -> Fields:
         request = ref.message_digest(ref.body("ChainRequest", self.chain_request()))
-        data = chains.commit(self.chains())
+        data = chains.commit(self.chains)
         return {"job": self.id, "request": request, "chains": data, **change}
 
     def openings(self, asked: Fields, **change: Any) -> Fields:
         opened = [
             proof.open(decode_pairs(rows)) if rows else b""
-            for proof, rows in zip(self.proofs(), asked["rows"], strict=True)
+            for proof, rows in zip(self.proofs, asked["rows"], strict=True)
         ]
         passes = [
             done.open(decode_pairs(pairs)) if done else b""
-            for done, pairs in zip(self.done_passes(), asked["passes"], strict=True)
+            for done, pairs in zip(self.done_passes, asked["passes"], strict=True)
         ]
-        data = chains.open_pairs(self.chains(), decode_pairs(asked["chains"]))
+        data = chains.open_pairs(self.chains, decode_pairs(asked["chains"]))
         request = ref.message_digest(ref.body("OpenRequest", asked))
         fields = {"job": self.id, "request": request, "rows": opened, "passes": passes}
         return {**fields, "chains": data, **change}
