@@ -19,7 +19,16 @@ from chain.errors import MalformedAnswerError
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
 
-CONTRACTS: Final = ("Token", "Registry", "Steward", "Beacon", "Consensus", "Rewards")
+CONTRACTS: Final = (
+    "Token",
+    "Registry",
+    "Steward",
+    "Beacon",
+    "Consensus",
+    "Rewards",
+    "Delegation",
+    "Penalties",
+)
 """The contracts of a deployment, in the order in which they are deployed."""
 
 _ERROR_SELECTOR: Final = keccak256(b"Error(string)")[:4]

@@ -18,7 +18,16 @@ from typing import Any
 CONTRACTS_DIR = Path(__file__).parent / "contracts"
 ARTEFACTS_DIR = Path(__file__).parent / "artefacts"
 
-DEPLOYED = ("Token", "Registry", "Steward", "Beacon", "Consensus", "Rewards", "Penalties")
+DEPLOYED = (
+    "Token",
+    "Registry",
+    "Steward",
+    "Beacon",
+    "Consensus",
+    "Rewards",
+    "Delegation",
+    "Penalties",
+)
 """Contracts that get an address, in the order in which they are deployed."""
 
 EVM_VERSION = "london"

@@ -146,9 +146,8 @@ def _registry(
     return (
         addresses["Token"],
         addresses["Steward"],
-        # Until they are deployed as well, nobody is at their places.
-        addresses.get("Penalties", _NOBODY),
-        addresses.get("Delegation", _NOBODY),
+        addresses["Penalties"],
+        addresses["Delegation"],
         STAKE_UNIT,
         genesis,
         preset.epoch_seconds,
@@ -203,11 +202,41 @@ def _rewards(
         addresses["Consensus"],
         addresses["Beacon"],
         addresses["Steward"],
-        addresses.get("Delegation", _NOBODY),
+        addresses["Delegation"],
         options.preset.provider_pool,
         options.preset.checker_pool,
         options.preset.era_epochs,
         options.preset.carry_epochs,
+    )
+
+
+def _delegation(
+    addresses: Mapping[str, Wallet], _: int, options: DeploymentOptions
+) -> tuple[object, ...]:
+    return (
+        addresses["Token"],
+        addresses["Registry"],
+        addresses["Rewards"],
+        addresses["Penalties"],
+        # Longer than anything can be claimed: nobody shares in what was earned before it came.
+        options.preset.ring_epochs + 1,
+    )
+
+
+def _penalties(
+    addresses: Mapping[str, Wallet], _: int, options: DeploymentOptions
+) -> tuple[object, ...]:
+    preset = options.preset
+    return (
+        addresses["Token"],
+        addresses["Registry"],
+        addresses["Consensus"],
+        addresses["Rewards"],
+        addresses["Delegation"],
+        addresses["Steward"],
+        preset.ban_week_epochs,
+        preset.ban_month_epochs,
+        preset.ban_half_year_epochs,
     )
 
 
@@ -220,5 +249,7 @@ _CONSTRUCTORS: Final[Mapping[str, Constructor]] = {
     "Beacon": _beacon,
     "Consensus": _consensus,
     "Rewards": _rewards,
+    "Delegation": _delegation,
+    "Penalties": _penalties,
 }
 """Arguments of every constructor, from all addresses, the genesis and the options."""
