@@ -222,7 +222,7 @@ async def test_a_reorganisation_back_into_the_last_epoch(autojump_clock) -> None
         view = await watch_epoch(source, watcher, 2)
         source.timestamp -= 3
         reorganise(source, 2)
-        await trio.sleep(1)
+        await trio.sleep(2)
         source.timestamp += 4
         source.number += 1
         with trio.fail_after(2):
