@@ -14,12 +14,16 @@ from chain.abi import get_interface
 from chain.deployment import Deployment
 from chain.records import Call, SlotKind
 from protocols.errors import LocalError
-from protocols.lanes import pack_words
+from protocols.hashing import keccak256
+from protocols.lanes import encode_words, pack_words
 from protocols.reports import SignedReport
 from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
 
 MAX_CLAIMS: Final = 64
 """Items in one claim, as in Rewards.vy."""
+
+MAX_CLOSED: Final = 64
+"""Epochs that one transaction closes, as in Rewards.vy."""
 
 CONTRIBUTE_GAS: Final = 250_000
 COMMIT_GAS: Final = 250_000
@@ -106,7 +110,38 @@ class Calls:
     def claim_checker(self, checker: int, items: Sequence[tuple[Epoch, Shard, Seat]]) -> Call:
         """Have the rewards of up to MAX_CLAIMS reports paid to a checker slot's wallet."""
         _require_claims(len(items))
-        return self._build("Rewards", "claim_checker", checker, list(items))
+        return self._build("Rewards", "claim_checker", checker, [_pack_item(*i) for i in items])
+
+    def close_epochs(self) -> Call:
+        """Close the epochs whose grace is over; claims do that for the epochs that they need."""
+        return self._build("Rewards", "close")
+
+    def top_up(self, kind: SlotKind, index: int, amount: int) -> tuple[Call, Call]:
+        """Approve `amount`, then add it to the stake of a slot, whosever it is."""
+        function = "top_up_provider" if kind is SlotKind.PROVIDER else "top_up_checker"
+        return (
+            self.approve(self.deployment.address("Registry"), amount),
+            self._build("Registry", function, index, amount),
+        )
+
+    def prove_equivocation(self, checker: int, first: SignedReport, second: SignedReport) -> Call:
+        """Show two different reports on one epoch and shard, both signed by a checker's wallet.
+
+        LocalError when they are not on the same.
+        """
+        place = (first.report.epoch, first.report.shard)
+        if place != (second.report.epoch, second.report.shard):
+            raise LocalError("reports: expected two of one epoch and shard")
+        statements = (_to_statement(first), _to_statement(second))
+        return self._build("Penalties", "prove_equivocation", checker, *place, *statements)
+
+    def slash_fraud(self, epoch: Epoch, shard: Shard, lane: int) -> Call:
+        """Punish a provider that the majority of an accepted bundle marked."""
+        return self._build("Penalties", "slash_fraud", epoch, shard, lane)
+
+    def record_wrong(self, epoch: Epoch, shard: Shard, seat: Seat) -> Call:
+        """Count a report of an accepted bundle that deviates in more than half of the lanes."""
+        return self._build("Penalties", "record_wrong", epoch, shard, seat)
 
     def fund(self, amount: int) -> tuple[Call, Call]:
         """Approve `amount`, then add it to the fund that rewards are paid from."""
@@ -135,9 +170,26 @@ def _in_fours(words: Sequence[int]) -> list[list[int]]:
     return [list(words[start : start + 4]) for start in range(0, len(words), 4)]
 
 
+def _pack_item(epoch: Epoch, shard: Shard, seat: Seat) -> int:
+    """Name one seat of one bundle as Rewards.vy does."""
+    return epoch << 32 | shard << 4 | seat
+
+
+def _to_statement(signed: SignedReport) -> tuple[object, ...]:
+    """Arrange a report as Penalties.vy takes it: all but where it belongs."""
+    report = signed.report
+    scores = keccak256(encode_words(pack_words(report.scores)))
+    return report.online, report.fraud, scores, report.evidence, *_compact(signed.signature)
+
+
+def _compact(signature: bytes) -> tuple[bytes, int]:
+    """Arrange a signature in EIP-2098's 64 bytes."""
+    r, s, v = signature[:32], signature[32:64], signature[64]
+    return r, int.from_bytes(s, "big") | (v - 27) << 255
+
+
 def _to_abi(signed: SignedReport) -> tuple[object, ...]:
-    """Arrange a report as Consensus.vy takes it, its signature in EIP-2098's 64 bytes."""
-    r, s, v = signed.signature[:32], signed.signature[32:64], signed.signature[64]
+    """Arrange a report as Consensus.vy takes it."""
     report = signed.report
     return (
         signed.seat,
@@ -145,6 +197,5 @@ def _to_abi(signed: SignedReport) -> tuple[object, ...]:
         report.online,
         report.fraud,
         report.evidence,
-        r,
-        int.from_bytes(s, "big") | (v - 27) << 255,
+        *_compact(signed.signature),
     )

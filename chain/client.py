@@ -26,6 +26,7 @@ from chain.records import (
     unpack_reports,
 )
 from chain.rpc import JsonRpc
+from protocols.bans import Standing
 from protocols.lanes import unpack_words
 from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
 
@@ -36,6 +37,10 @@ PAGE: Final = 64
 
 MAX_SLOTS: Final = 1 << 20
 """Slots of a kind that are read at most: an endpoint that makes up more is not believed."""
+
+MIN_PROVIDER_STAKE: Final = 0
+MIN_CHECKER_STAKE: Final = 1
+"""Numbers of the Steward's parameters, as in Steward.vy."""
 
 NO_BUNDLE: Final = "consensus: no bundle"
 
@@ -112,14 +117,14 @@ class ChainClient:
             if error.revert_reason == NO_BUNDLE:
                 return None
             raise
-        reported, deviations, lanes, online, fraud, checkers = packed
+        reported, deviations, lanes, online, fraud, checkers, units = packed
         return BundleRecord(
             epoch=epoch,
             shard=shard,
             lanes=lanes,
             online=online,
             fraud=fraud,
-            reports=unpack_reports(reported, deviations, checkers),
+            reports=unpack_reports(reported, deviations, checkers, units),
         )
 
     async def scores(
@@ -170,11 +175,53 @@ class ChainClient:
         return bool(claimed)
 
     async def checker_claimed(
-        self, epoch: Epoch, shard: Shard, seat: Seat, block: BlockTag = "latest"
+        self, checker: int, epoch: Epoch, shard: Shard, block: BlockTag = "latest"
     ) -> bool:
-        """Tell whether the share of one report was paid."""
-        (claimed,) = await self._read(block, "Rewards", "checker_claimed", epoch, shard, seat)
+        """Tell whether a checker was paid for its report on a shard."""
+        (claimed,) = await self._read(block, "Rewards", "checker_claimed", checker, epoch, shard)
         return bool(claimed)
+
+    async def next_open_epoch(self, block: BlockTag = "latest") -> Epoch:
+        """Return the first epoch whose pools are not fixed yet."""
+        (epoch,) = await self._read(block, "Rewards", "next_epoch")
+        return Epoch(epoch)
+
+    async def carries(self, block: BlockTag = "latest") -> tuple[int, int]:
+        """Return what is carried on to later pools, of providers and of checkers."""
+        provider_carry, checker_carry = await self._read(block, "Rewards", "carries")
+        return int(provider_carry), int(checker_carry)
+
+    async def pools(self, epoch: Epoch, block: BlockTag = "latest") -> tuple[int, int]:
+        """Return an epoch's pools of providers and of checkers: those that were fixed when it was
+        closed, or would be if it were closed now; zeros outside the claim window."""
+        provider_pool, checker_pool = await self._read(block, "Rewards", "pools", epoch)
+        return int(provider_pool), int(checker_pool)
+
+    async def minimum_stake(self, kind: SlotKind, block: BlockTag = "latest") -> int:
+        """Return the stake that a registration takes, in the token's smallest unit."""
+        number = MIN_PROVIDER_STAKE if kind is SlotKind.PROVIDER else MIN_CHECKER_STAKE
+        (amount,) = await self._read(block, "Steward", "value", number)
+        return int(amount)
+
+    async def stake_of(self, kind: SlotKind, index: int, block: BlockTag = "latest") -> int:
+        """Return the own stake that is left in a slot, 0 when it was withdrawn or slashed."""
+        (amount,) = await self._read(block, "Registry", "stake_of", int(kind), index)
+        return int(amount)
+
+    async def barred_until(self, wallet: Wallet, block: BlockTag = "latest") -> Epoch:
+        """Return the first epoch in which a wallet may be a checker; NO_EXIT for never."""
+        (epoch,) = await self._read(block, "Registry", "barred_until", wallet)
+        return Epoch(epoch)
+
+    async def standing(self, checker: int, block: BlockTag = "latest") -> Standing:
+        """Return the wrong reports that were recorded of the wallet that holds a checker slot."""
+        total, latest = await self._read(block, "Penalties", "standing", checker)
+        return Standing(total, tuple(Epoch(each) for each in latest[:total]))
+
+    async def fraud_punished(self, provider: int, epoch: Epoch, block: BlockTag = "latest") -> bool:
+        """Tell whether a provider was punished for the majority's mark in an epoch."""
+        (punished,) = await self._read(block, "Penalties", "fraud_punished", provider, epoch)
+        return bool(punished)
 
     async def reward_fund(self, block: BlockTag = "latest") -> int:
         """Return what is left to pay rewards from."""
@@ -271,7 +318,8 @@ def _to_slot(values: Sequence[Any]) -> SlotRecord:
         exit_epoch,
         stake_units,
         stake,
-        *_,
+        since_epoch,
+        scored_stake,
     ) = values
     return SlotRecord(
         index=index,
@@ -283,4 +331,6 @@ def _to_slot(values: Sequence[Any]) -> SlotRecord:
         exit_epoch=Epoch(exit_epoch),
         stake_units=stake_units,
         stake=stake,
+        since_epoch=Epoch(since_epoch),
+        scored_stake=scored_stake,
     )

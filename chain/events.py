@@ -1,7 +1,7 @@
 """What the contracts report, as typed events: a pure function from log to event."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Final, TypeAlias
 
@@ -55,6 +55,77 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class StakeAdded:
+    """A stake was topped up by `payer`; `stake` is what it is now."""
+
+    kind: SlotKind
+    index: int
+    payer: Wallet
+    amount: int
+    stake: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slashed:
+    """A part of a stake was taken; `left` of it is left."""
+
+    kind: SlotKind
+    index: int
+    wallet: Wallet
+    amount: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """A checker takes no part in the epochs `from_epoch` … `until_epoch` − 1."""
+
+    index: int
+    wallet: Wallet
+    from_epoch: Epoch
+    until_epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class DelegatedStake:
+    """What is delegated to a checker changed to `amount`."""
+
+    index: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundlesPaused:
+    """No bundles are taken until this moment (Unix seconds); 0 ends a pause."""
+
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """The Steward's owner proposed a value for a parameter, to be executed from `ready_at` on."""
+
+    number: int
+    value: int
+    ready_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A parameter of the Steward has another value from here on."""
+
+    number: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A proposal for a parameter of the Steward was taken back."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """A checker stored a commitment without opening one."""
 
@@ -79,6 +150,8 @@ class SeedFrozen:
 
     epoch: Epoch
     seed: Digest
+    accumulator: Digest
+    """Of all contributions up to the epoch's start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +176,73 @@ class Funded:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochClosed:
+    """The pools of an epoch were fixed; the carries are what is carried on from it."""
+
+    epoch: Epoch
+    provider_pool: int
+    checker_pool: int
+    provider_carry: int
+    checker_carry: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderPaid:
-    """A provider got its reward for an epoch."""
+    """A provider's claim was paid. `paid` has the bit of each of its items that was in it."""
 
     index: int
     wallet: Wallet
-    epoch: Epoch
     amount: int
+    paid: int
 
 
 @dataclass(frozen=True, slots=True)
 class CheckerPaid:
-    """A checker got its reward for one report."""
+    """A checker's claim was paid; `delegators` is the part of `amount` that went to them.
+
+    `paid` has the bit of each of the claim's items that was in it.
+    """
 
     index: int
     wallet: Wallet
+    amount: int
+    delegators: int
+    paid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Equivocated:
+    """A checker lost its stake for two reports on one epoch and shard."""
+
+    index: int
+    epoch: Epoch
+    shard: Shard
+    reporter: Wallet
+    slashed: int
+    bounty: int
+
+
+@dataclass(frozen=True, slots=True)
+class FraudPunished:
+    """A provider lost a part of its stake for the majority's mark in an epoch."""
+
+    index: int
+    epoch: Epoch
+    reporter: Wallet
+    slashed: int
+    bounty: int
+
+
+@dataclass(frozen=True, slots=True)
+class WrongRecorded:
+    """A checker's report was counted as wrong; `banned_until` is 0 where that bans it not."""
+
+    index: int
     epoch: Epoch
     shard: Shard
     seat: Seat
-    amount: int
+    total: int
+    banned_until: Epoch
 
 
 Event: TypeAlias = (
@@ -129,13 +250,25 @@ Event: TypeAlias = (
     | Registered
     | Left
     | Withdrawn
+    | StakeAdded
+    | Slashed
+    | Suspended
+    | DelegatedStake
+    | BundlesPaused
+    | Proposed
+    | Executed
+    | Cancelled
     | Committed
     | Contributed
     | SeedFrozen
     | BundleAccepted
     | Funded
+    | EpochClosed
     | ProviderPaid
     | CheckerPaid
+    | Equivocated
+    | FraudPunished
+    | WrongRecorded
 )
 
 
@@ -170,6 +303,24 @@ Values: TypeAlias = Mapping[str, Any]
 Builder: TypeAlias = Callable[[Values], Event]
 
 
+def _plain(event: type[Event]) -> Builder:
+    """Build an event whose fields are named as the contract's."""
+
+    def build(values: Values) -> Event:
+        return event(
+            **{
+                each.name: _CONVERTERS.get(each.type, _same)(values[each.name])
+                for each in fields(event)
+            }
+        )
+
+    return build
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
 def _wallet(address: str) -> Wallet:
     return Wallet(parse_hex_bytes(address, 20))
 
@@ -185,32 +336,6 @@ def _transferred(values: Values) -> Event:
     return Transferred(_wallet(values["sender"]), _wallet(values["receiver"]), values["value"])
 
 
-def _registered(values: Values) -> Event:
-    return Registered(
-        kind=_kind(values["kind"]),
-        index=values["index"],
-        wallet=_wallet(values["wallet"]),
-        node_key=NodeKey(values["node_key"]),
-        stake=values["stake"],
-        joined_epoch=Epoch(values["joined_epoch"]),
-    )
-
-
-def _left(values: Values) -> Event:
-    return Left(
-        _kind(values["kind"]),
-        values["index"],
-        _wallet(values["wallet"]),
-        Epoch(values["exit_epoch"]),
-    )
-
-
-def _withdrawn(values: Values) -> Event:
-    return Withdrawn(
-        _kind(values["kind"]), values["index"], _wallet(values["wallet"]), values["amount"]
-    )
-
-
 def _committed(values: Values) -> Event:
     return Committed(Epoch(values["epoch"]), values["checker_index"], Digest(values["commitment"]))
 
@@ -224,53 +349,56 @@ def _contributed(values: Values) -> Event:
     )
 
 
-def _seed_frozen(values: Values) -> Event:
-    return SeedFrozen(Epoch(values["epoch"]), Digest(values["seed"]))
-
-
 def _bundle_accepted(values: Values) -> Event:
     return BundleAccepted(
         epoch=Epoch(values["epoch"]),
         shard=Shard(values["shard"]),
         sender=_wallet(values["sender"]),
-        reports=unpack_reports(values["reported"], values["deviations"], values["checkers"]),
+        reports=unpack_reports(
+            values["reported"], values["deviations"], values["checkers"], values["units"]
+        ),
         online=values["online"],
         fraud=values["fraud"],
         total=values["total"],
     )
 
 
-def _funded(values: Values) -> Event:
-    return Funded(_wallet(values["sender"]), values["amount"])
+def _proposed(values: Values) -> Event:
+    return Proposed(values["id"], values["value"], values["ready_at"])
 
 
-def _provider_paid(values: Values) -> Event:
-    return ProviderPaid(
-        values["index"], _wallet(values["wallet"]), Epoch(values["epoch"]), values["amount"]
-    )
+def _executed(values: Values) -> Event:
+    return Executed(values["id"], values["value"])
 
 
-def _checker_paid(values: Values) -> Event:
-    return CheckerPaid(
-        index=values["index"],
-        wallet=_wallet(values["wallet"]),
-        epoch=Epoch(values["epoch"]),
-        shard=Shard(values["shard"]),
-        seat=Seat(values["seat"]),
-        amount=values["amount"],
-    )
+def _cancelled(values: Values) -> Event:
+    return Cancelled(values["id"])
 
+
+_CONVERTERS: Final[Mapping[Any, Callable[[Any], Any]]] = {Wallet: _wallet, SlotKind: _kind}
 
 _BUILDERS: Final[Mapping[tuple[str, str], Builder]] = {
     ("Token", "Transfer"): _transferred,
-    ("Registry", "Registered"): _registered,
-    ("Registry", "Left"): _left,
-    ("Registry", "Withdrawn"): _withdrawn,
+    ("Registry", "Registered"): _plain(Registered),
+    ("Registry", "Left"): _plain(Left),
+    ("Registry", "Withdrawn"): _plain(Withdrawn),
+    ("Registry", "StakeAdded"): _plain(StakeAdded),
+    ("Registry", "Slashed"): _plain(Slashed),
+    ("Registry", "Suspended"): _plain(Suspended),
+    ("Registry", "DelegatedStake"): _plain(DelegatedStake),
+    ("Registry", "BundlesPaused"): _plain(BundlesPaused),
+    ("Steward", "Proposed"): _proposed,
+    ("Steward", "Executed"): _executed,
+    ("Steward", "Cancelled"): _cancelled,
     ("Beacon", "Committed"): _committed,
     ("Beacon", "Contributed"): _contributed,
-    ("Beacon", "SeedFrozen"): _seed_frozen,
+    ("Beacon", "SeedFrozen"): _plain(SeedFrozen),
     ("Consensus", "BundleAccepted"): _bundle_accepted,
-    ("Rewards", "Funded"): _funded,
-    ("Rewards", "ProviderPaid"): _provider_paid,
-    ("Rewards", "CheckerPaid"): _checker_paid,
+    ("Rewards", "Funded"): _plain(Funded),
+    ("Rewards", "EpochClosed"): _plain(EpochClosed),
+    ("Rewards", "ProviderPaid"): _plain(ProviderPaid),
+    ("Rewards", "CheckerPaid"): _plain(CheckerPaid),
+    ("Penalties", "Equivocated"): _plain(Equivocated),
+    ("Penalties", "FraudPunished"): _plain(FraudPunished),
+    ("Penalties", "WrongRecorded"): _plain(WrongRecorded),
 }

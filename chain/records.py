@@ -15,6 +15,9 @@ DEVIATION_BITS: Final = 9
 CHECKER_BITS: Final = 16
 """Bits per seat in a bundle's packed checker indices."""
 
+UNIT_BITS: Final = 16
+"""Bits per seat in a bundle's packed stake units."""
+
 
 class SlotKind(IntEnum):
     """The two rows of slots in the Registry, with their numbers there."""
@@ -38,8 +41,11 @@ class SlotRecord:
     """One provider or checker slot of the Registry.
 
     `binding` is the node key's 64-byte signature over the wallet, which the chain does not check.
-    `created_epoch` is when the slot was first allocated; its present owner is active in the
-    epochs `joined_epoch` ≤ e < `exit_epoch`. `stake` is in the token's smallest unit.
+    `created_epoch` is when the slot was first allocated, `since_epoch` the first epoch of its
+    present owner, who is active in the epochs `joined_epoch` ≤ e < `exit_epoch`. A checker that is
+    suspended has a `joined_epoch` behind its `exit_epoch`: it is active before the one and from the
+    other on. `stake` and `scored_stake` are in the token's smallest unit; the latter is what counts
+    in the scores of the current epoch, a top-up does so from the next one on.
     """
 
     index: int
@@ -51,9 +57,18 @@ class SlotRecord:
     exit_epoch: Epoch
     stake_units: int
     stake: int
+    since_epoch: Epoch
+    scored_stake: int
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether this checker is banned for a time."""
+        return self.joined_epoch > self.exit_epoch
 
     def is_active(self, epoch: Epoch) -> bool:
         """Tell whether the slot's owner takes part in `epoch`."""
+        if self.is_suspended:
+            return self.since_epoch <= epoch < self.exit_epoch or epoch >= self.joined_epoch
         return self.joined_epoch <= epoch < self.exit_epoch
 
 
@@ -70,11 +85,13 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True)
 class SeatResult:
-    """One report of an accepted bundle: whose, and in how many lanes it deviated."""
+    """One report of an accepted bundle: whose, in how many lanes it deviated, and how many units
+    that checker's stake had then."""
 
     seat: int
     checker: int
     deviations: int
+    units: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +110,16 @@ class BundleRecord:
     reports: tuple[SeatResult, ...]
 
 
-def unpack_reports(reported: int, deviations: int, checkers: int) -> tuple[SeatResult, ...]:
+def unpack_reports(
+    reported: int, deviations: int, checkers: int, units: int
+) -> tuple[SeatResult, ...]:
     """Unpack a bundle's seats: `reported` is a bitmap, the others hold a field per seat."""
     return tuple(
         SeatResult(
             seat=seat,
             checker=checkers >> CHECKER_BITS * seat & (1 << CHECKER_BITS) - 1,
             deviations=deviations >> DEVIATION_BITS * seat & (1 << DEVIATION_BITS) - 1,
+            units=units >> UNIT_BITS * seat & (1 << UNIT_BITS) - 1,
         )
         for seat in range(reported.bit_length())
         if reported >> seat & 1

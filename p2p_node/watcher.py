@@ -258,7 +258,7 @@ class Watcher:
                         index=slot.index,
                         wallet=slot.wallet,
                         node_key=slot.node_key,
-                        stake=slot.stake,
+                        stake=slot.scored_stake,
                         joined=Epoch(slot.joined_epoch),
                         exits=Epoch(slot.exit_epoch),
                     )

@@ -12,7 +12,9 @@ from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
 class Member:
     """A registered provider or checker whose binding of node key and wallet holds.
 
-    Active in the epochs `joined` ≤ e < `exits`.
+    Active in the epochs `joined` ≤ e < `exits`. A checker that is suspended has a `joined` behind
+    its `exits`: it is active before the one and again from the other on. `stake` is what counts in
+    this epoch's scores.
     """
 
     index: int
@@ -24,7 +26,18 @@ class Member:
 
     def is_active(self, epoch: Epoch) -> bool:
         """Tell whether this member takes part in `epoch`."""
+        if self.is_suspended:
+            return epoch < self.exits or epoch >= self.joined
         return self.joined <= epoch < self.exits
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether this checker is banned for a time, and will be back."""
+        return self.joined > self.exits
+
+    def has_future(self, epoch: Epoch) -> bool:
+        """Tell whether this member takes part in `epoch` or may in a later one."""
+        return self.is_suspended or self.exits > epoch
 
 
 def select_members(registered: Iterable[Member], epoch: Epoch) -> dict[int, Member]:
@@ -37,7 +50,7 @@ def select_members(registered: Iterable[Member], epoch: Epoch) -> dict[int, Memb
     selected: dict[int, Member] = {}
     keys: set[NodeKey] = set()
     for member in sorted(registered, key=lambda each: (not each.is_active(epoch), each.index)):
-        if member.exits > epoch and member.node_key not in keys:
+        if member.has_future(epoch) and member.node_key not in keys:
             keys.add(member.node_key)
             selected[member.index] = member
     return selected

@@ -146,7 +146,7 @@ async def _read_checker(
                         deviations=report.deviations,
                         lanes=bundle.lanes,
                         reward=await chain.checker_reward(slot.index, epoch, shard, seat, block),
-                        claimed=await chain.checker_claimed(epoch, shard, seat, block),
+                        claimed=await chain.checker_claimed(slot.index, epoch, shard, block),
                     )
                 )
     return results

@@ -35,7 +35,7 @@ from tests.chain.backends import CHAIN_ID, ETHER, FUNDER
 SECONDS = 60.0
 FIRST_SHARD = Shard(0)
 
-PRESET = replace(MINIMAL, epoch_seconds=600, grace_seconds=100, unstake_delay_seconds=1_000)
+PRESET = replace(MINIMAL, epoch_seconds=600, grace_seconds=100, unstake_delay_seconds=40_000)
 """Epochs long enough for a block per transaction and second."""
 
 

@@ -22,6 +22,7 @@ from protocols.committee import compute_committee
 from protocols.hashing import keccak256
 from protocols.params import LANES, TOKEN
 from protocols.reports import compute_weight
+from protocols.settlement import compute_pool_unit
 from protocols.signing import is_binding_valid
 from protocols.types import Epoch, NodeKey, Seat, Shard
 from tests.chain.backends import CHAIN_ID, FUNDER
@@ -181,7 +182,7 @@ async def claim_everything(net: Network) -> None:
         # Anybody may send it; the wallet is paid.
         receipt = await net.execute(net.funder, call, f"claim of provider {person.index}")
         events = [decode_event(net.deployment, log) for log in receipt.logs]
-        assert ProviderPaid(person.index, person.signer.address, EPOCH, reward) in events
+        assert ProviderPaid(person.index, person.signer.address, reward, 1) in events
         assert await client.provider_claimed(person.index, EPOCH)
         assert await client.token_balance(person.signer.address) == reward
         paid += reward
@@ -199,12 +200,21 @@ async def claim_everything(net: Network) -> None:
         receipt = await net.execute(person.manager, call, "claim")
         wallet = person.signer.address
         events = [decode_event(net.deployment, log) for log in receipt.logs]
-        assert CheckerPaid(result.checker, wallet, EPOCH, SHARD, seat, reward) in events
-        assert await client.checker_claimed(EPOCH, SHARD, seat)
+        assert CheckerPaid(result.checker, wallet, reward, 0, 1) in events
+        assert await client.checker_claimed(result.checker, EPOCH, SHARD)
         assert await client.token_balance(wallet) == reward
         paid += reward
     assert await client.reward_fund() == 100_000 * TOKEN - paid
-    pools = PRESET.provider_pool + PRESET.checker_pool
+    assert await client.next_open_epoch() == EPOCH + 1, "claims close what they need"
+    provider_pool, checker_pool = await client.pools(EPOCH)
+    pools = provider_pool + checker_pool
+    unit = compute_pool_unit(PRESET)
+    assert 0 <= PRESET.provider_pool - provider_pool < unit
+    assert 0 <= PRESET.checker_pool - checker_pool < unit
+    assert await client.carries() == (
+        PRESET.provider_pool - provider_pool,
+        PRESET.checker_pool - checker_pool,
+    )
     assert pools - 10 < paid <= pools, "all but rounding dust is paid"
 
 

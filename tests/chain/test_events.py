@@ -8,17 +8,29 @@ import pytest
 from chain.errors import MalformedAnswerError
 from chain.events import (
     BundleAccepted,
+    BundlesPaused,
+    Cancelled,
     CheckerPaid,
     Committed,
     Contributed,
+    DelegatedStake,
+    EpochClosed,
+    Equivocated,
     Event,
+    Executed,
+    FraudPunished,
     Funded,
     Left,
+    Proposed,
     ProviderPaid,
     Registered,
     SeedFrozen,
+    Slashed,
+    StakeAdded,
+    Suspended,
     Transferred,
     Withdrawn,
+    WrongRecorded,
     decode_event,
 )
 from chain.records import SeatResult, SlotKind
@@ -73,7 +85,35 @@ CASES: list[tuple[str, str, dict[str, Any], Event]] = [
         {"epoch": 2, "checker_index": 1, "secret": SECRET, "next_commitment": b"\x66" * 32},
         Contributed(Epoch(2), 1, SECRET, Digest(b"\x66" * 32)),
     ),
-    ("Beacon", "SeedFrozen", {"epoch": 2, "seed": SECRET}, SeedFrozen(Epoch(2), Digest(SECRET))),
+    (
+        "Registry",
+        "StakeAdded",
+        {"kind": 1, "index": 3, "payer": BOB, "amount": 5, "stake": 12},
+        StakeAdded(SlotKind.CHECKER, 3, BOB, 5, 12),
+    ),
+    (
+        "Registry",
+        "Slashed",
+        {"kind": 0, "index": 3, "wallet": ALICE, "amount": 5, "left": 7},
+        Slashed(SlotKind.PROVIDER, 3, ALICE, 5, 7),
+    ),
+    (
+        "Registry",
+        "Suspended",
+        {"index": 3, "wallet": ALICE, "from_epoch": 5, "until_epoch": 65},
+        Suspended(3, ALICE, Epoch(5), Epoch(65)),
+    ),
+    ("Registry", "DelegatedStake", {"index": 3, "amount": 5}, DelegatedStake(3, 5)),
+    ("Registry", "BundlesPaused", {"until": 9_000}, BundlesPaused(9_000)),
+    ("Steward", "Proposed", {"id": 3, "value": 5, "ready_at": 9}, Proposed(3, 5, 9)),
+    ("Steward", "Executed", {"id": 3, "value": 5}, Executed(3, 5)),
+    ("Steward", "Cancelled", {"id": 3}, Cancelled(3)),
+    (
+        "Beacon",
+        "SeedFrozen",
+        {"epoch": 2, "seed": SECRET, "accumulator": b"\x66" * 32},
+        SeedFrozen(Epoch(2), Digest(SECRET), Digest(b"\x66" * 32)),
+    ),
     (
         "Consensus",
         "BundleAccepted",
@@ -87,12 +127,17 @@ CASES: list[tuple[str, str, dict[str, Any], Event]] = [
             "online": 2**256 - 1,
             "fraud": 4,
             "total": 12_345,
+            "units": 1000 | 32_767 << 16 | 3 << 48,
         },
         BundleAccepted(
             epoch=Epoch(5),
             shard=Shard(1),
             sender=BOB,
-            reports=(SeatResult(0, 7, 256), SeatResult(1, 9, 3), SeatResult(3, 65_535, 1)),
+            reports=(
+                SeatResult(0, 7, 256, 1000),
+                SeatResult(1, 9, 3, 32_767),
+                SeatResult(3, 65_535, 1, 3),
+            ),
             online=2**256 - 1,
             fraud=4,
             total=12_345,
@@ -102,14 +147,44 @@ CASES: list[tuple[str, str, dict[str, Any], Event]] = [
     (
         "Rewards",
         "ProviderPaid",
-        {"index": 2, "wallet": ALICE, "epoch": 5, "amount": 9},
-        ProviderPaid(2, ALICE, Epoch(5), 9),
+        {"index": 2, "wallet": ALICE, "amount": 9, "paid": 0b101},
+        ProviderPaid(2, ALICE, 9, 0b101),
     ),
     (
         "Rewards",
         "CheckerPaid",
-        {"index": 2, "wallet": BOB, "epoch": 5, "shard": 1, "seat": 3, "amount": 9},
-        CheckerPaid(2, BOB, Epoch(5), Shard(1), Seat(3), 9),
+        {"index": 2, "wallet": BOB, "amount": 9, "delegators": 4, "paid": 0b11},
+        CheckerPaid(2, BOB, 9, 4, 0b11),
+    ),
+    (
+        "Rewards",
+        "EpochClosed",
+        {
+            "epoch": 5,
+            "provider_pool": 9,
+            "checker_pool": 8,
+            "provider_carry": 7,
+            "checker_carry": 6,
+        },
+        EpochClosed(Epoch(5), 9, 8, 7, 6),
+    ),
+    (
+        "Penalties",
+        "Equivocated",
+        {"index": 2, "epoch": 5, "shard": 1, "reporter": BOB, "slashed": 9, "bounty": 1},
+        Equivocated(2, Epoch(5), Shard(1), BOB, 9, 1),
+    ),
+    (
+        "Penalties",
+        "FraudPunished",
+        {"index": 2, "epoch": 5, "reporter": BOB, "slashed": 9, "bounty": 1},
+        FraudPunished(2, Epoch(5), BOB, 9, 1),
+    ),
+    (
+        "Penalties",
+        "WrongRecorded",
+        {"index": 2, "epoch": 5, "shard": 1, "seat": 3, "total": 2, "banned_until": 66},
+        WrongRecorded(2, Epoch(5), Shard(1), Seat(3), 2, Epoch(66)),
     ),
 ]
 
@@ -130,11 +205,12 @@ def test_a_log_that_lacks_values_is_malformed(
     contract: str, name: str, values: dict[str, Any], event: Event
 ) -> None:
     log = make_log(contract, name, values)
-    for broken in (
-        replace(log, topics=log.topics[:-1]),
-        replace(log, topics=(*log.topics, bytes(32))),
-        replace(log, data=log.data[:-1]),
-    ):
+    broken_logs = [replace(log, topics=(*log.topics, bytes(32)))]
+    if len(log.topics) > 1:
+        broken_logs.append(replace(log, topics=log.topics[:-1]))
+    if log.data:
+        broken_logs.append(replace(log, data=log.data[:-1]))
+    for broken in broken_logs:
         with pytest.raises(MalformedAnswerError, match=name):
             decode_event(DEPLOYMENT, broken)
 

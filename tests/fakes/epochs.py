@@ -33,6 +33,8 @@ def make_slot(
         exit_epoch=Epoch(exits),
         stake_units=stake // 10**18,
         stake=stake,
+        since_epoch=Epoch(joined),
+        scored_stake=stake,
     )
 
 

@@ -47,6 +47,8 @@ SLOT = SlotRecord(
     exit_epoch=Epoch(NO_EXIT),
     stake_units=100,
     stake=100 * TOKEN,
+    since_epoch=Epoch(3),
+    scored_stake=100 * TOKEN,
 )
 
 
@@ -90,7 +92,7 @@ class FakeChain:
     async def bundle(self, epoch: Epoch, shard: Shard, block: int) -> BundleRecord | None:
         if epoch >= self.first_unsettled or shard == 0:
             return None
-        reports = (SeatResult(0, 9, 40), SeatResult(2, SLOT.index, 3))
+        reports = (SeatResult(0, 9, 40, 1), SeatResult(2, SLOT.index, 3, 1))
         return BundleRecord(epoch, shard, lanes=44, online=0, fraud=0, reports=reports)
 
     async def provider_reward(self, index: int, epoch: Epoch, block: int) -> int:
@@ -105,7 +107,7 @@ class FakeChain:
         assert (index, shard, seat) == (SLOT.index, 1, 2)
         return 500
 
-    async def checker_claimed(self, epoch: Epoch, shard: Shard, seat: Seat, block: int) -> bool:
+    async def checker_claimed(self, checker: int, epoch: Epoch, shard: Shard, block: int) -> bool:
         return epoch < self.claimed_before
 
 
@@ -128,7 +130,7 @@ async def test_provider() -> None:
 
 
 async def test_checker() -> None:
-    chain = FakeChain(8, {SlotKind.CHECKER: SLOT}, first_unsettled=8, claimed_before=7, offset=19)
+    chain = FakeChain(8, {SlotKind.CHECKER: SLOT}, first_unsettled=8, claimed_before=7, offset=21)
     account = await read(chain)
     assert account.phase == Phase.BUNDLE
     (slot,) = account.slots

@@ -64,6 +64,26 @@ def test_who_has_left_is_not_selected() -> None:
     assert select_members([member(0, exits=EPOCH)], EPOCH) == {}
 
 
+@pytest.mark.parametrize(
+    ("exits", "returns", "active"),
+    [(EPOCH, EPOCH + 1, False), (EPOCH + 1, EPOCH + 2, True), (EPOCH - 2, EPOCH, True)],
+)
+def test_who_is_suspended_is_active_before_and_after(
+    exits: int, returns: int, active: bool
+) -> None:
+    suspended = member(0, exits=exits, joined=returns)
+
+    assert suspended.is_suspended
+    assert suspended.is_active(EPOCH) is active
+    assert select_members([suspended], EPOCH) == {0: suspended}, "it will be back"
+
+
+def test_a_suspended_slot_does_not_stand_in_for_an_active_one() -> None:
+    slots = [member(0, key=7, exits=EPOCH, joined=EPOCH + 9), member(1, key=7)]
+
+    assert select_members(slots, EPOCH) == {1: slots[1]}
+
+
 def test_who_joins_later_is_known_already() -> None:
     later = member(0, joined=EPOCH + 1)
 
@@ -115,7 +135,7 @@ def test_one_slot_per_key_and_an_active_one_where_there_is_one(drawn: list[Membe
 
     keys = [each.node_key for each in selected.values()]
     assert len(keys) == len(set(keys))
-    assert all(each in drawn and each.exits > EPOCH for each in selected.values())
+    assert all(each in drawn and each.has_future(EPOCH) for each in selected.values())
     for key in {each.node_key for each in drawn if each.is_active(EPOCH)}:
         found = next(each for each in selected.values() if each.node_key == key)
         lowest = min(each.index for each in drawn if each.node_key == key and each.is_active(EPOCH))
