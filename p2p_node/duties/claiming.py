@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import trio
 
-from chain.calls import MAX_CLAIMS
+from chain.calls import MAX_CLAIMS, MAX_CLOSED
 from chain.errors import ChainError
 from chain.records import Call
 from p2p_node.node import Node
@@ -42,6 +42,7 @@ async def claim_forever(node: Node, role: Role, index: int, joined: Epoch) -> No
 
 
 async def _claim(node: Node, role: Role, index: int, epochs: list[Epoch]) -> None:
+    await _close_up_to(node, epochs[-1])
     done = await node.store.claimed_epochs()
     left = [epoch for epoch in epochs if epoch not in done]
     if role is Role.PROVIDER:
@@ -54,6 +55,19 @@ async def _claim(node: Node, role: Role, index: int, epochs: list[Epoch]) -> Non
         receipt = await node.transactions.execute(call, label=label, deadline=deadline)
         logger.info("%s: %d gas", label, receipt.gas_used)
     await node.store.record_claims(left)
+
+
+async def _close_up_to(node: Node, newest: Epoch) -> None:
+    """See to it that what `newest` and the epochs before it paid can be told.
+
+    A claim closes the epochs that it needs. Only where nobody has claimed anything for longer than
+    one transaction can make up for, there has to be one more.
+    """
+    while newest >= await node.chain.next_open_epoch() + MAX_CLOSED:
+        deadline = trio.current_time() + node.preset.epoch_seconds
+        await node.transactions.execute(
+            node.calls.close_epochs(), label=f"closing up to epoch {newest}", deadline=deadline
+        )
 
 
 async def _provider_claims(node: Node, index: int, epochs: list[Epoch]) -> list[Call]:
@@ -74,7 +88,7 @@ async def _checker_claims(node: Node, index: int, epochs: list[Epoch]) -> list[C
         for epoch in epochs
         for shard, seat in await node.store.own_seats(epoch)
         if await chain.checker_reward(index, epoch, shard, seat)
-        and not await chain.checker_claimed(epoch, shard, seat)
+        and not await chain.checker_claimed(index, epoch, shard)
     ]
     return [node.calls.claim_checker(index, part) for part in _parts(due)]
 

@@ -5,12 +5,14 @@ import logging
 import trio
 
 from chain.errors import ChainError
-from chain.records import Call, SlotKind
+from chain.records import NO_EXIT, Call, SlotKind
 from p2p_node.duties.seeding import make_commitment
 from p2p_node.node import Node
+from protocols.errors import LocalError
 from protocols.messages import Role
 from protocols.params import TOKEN
 from protocols.signing import sign_binding
+from protocols.types import Epoch
 
 logger = logging.getLogger(__name__)
 
@@ -23,28 +25,32 @@ TELL_EVERY_POLLS = 15
 TRANSACTION_SECONDS = 600.0
 
 
+class BannedError(LocalError):
+    """This node's wallet can never be a checker again."""
+
+
 async def ensure_registered(node: Node, role: Role) -> int:
-    """Return this wallet's slot index, registering it first if it has none."""
+    """Return this wallet's slot index, registering it first if it has none.
+
+    A banned wallet waits for the end of its ban; BannedError where there is none.
+    """
     while True:
         try:
             index = await _find_slot(node, role)
             if index is None:
-                await _wait_for_funds(node, role)
-                await _register(node, role)
+                if role is Role.CHECKER:
+                    await _wait_out_ban(node)
+                stake = await node.chain.minimum_stake(kind_of(role))
+                await _wait_for_funds(node, stake)
+                await _register(node, role, stake)
                 continue
+            await _tell_standing(node, role, index)
             if role is Role.CHECKER:
                 await _ensure_committed(node, index)
             return index
         except ChainError as error:
             logger.warning("not registered yet: %s", error)
             await trio.sleep(FUNDS_POLL_SECONDS)
-
-
-def minimum_stake(node: Node, role: Role) -> int:
-    """Stake that the registry asks of this role, in the token's smallest unit."""
-    if role is Role.PROVIDER:
-        return node.preset.min_provider_stake
-    return node.preset.min_checker_stake
 
 
 def kind_of(role: Role) -> SlotKind:
@@ -56,8 +62,44 @@ async def _find_slot(node: Node, role: Role) -> int | None:
     return await node.chain.slot_index(kind_of(role), node.identity.wallet)
 
 
-async def _wait_for_funds(node: Node, role: Role) -> None:
-    wallet, stake = node.identity.wallet, minimum_stake(node, role)
+async def _wait_out_ban(node: Node) -> None:
+    """Wait until this wallet may register as a checker."""
+    wallet = node.identity.wallet
+    until = await node.chain.barred_until(wallet)
+    if until == NO_EXIT:
+        raise BannedError(f"0x{wallet.hex()} is banned from checking for good")
+    # A registration counts from the next epoch on.
+    first = Epoch(max(0, until - 1))
+    if node.watcher.current_epoch() < first:
+        logger.warning(
+            "0x%s is banned from checking until epoch %d; it registers then", wallet.hex(), until
+        )
+        await node.clock.sleep_until(node.watcher.timeline.start_of(first))
+
+
+async def _tell_standing(node: Node, role: Role, index: int) -> None:
+    """Say so where the slot takes no part in epochs."""
+    slot = await node.chain.slot(kind_of(role), index)
+    if slot.is_suspended:
+        logger.warning(
+            "checker %d is banned in the epochs %d … %d",
+            index,
+            slot.exit_epoch,
+            slot.joined_epoch - 1,
+        )
+    elif slot.exit_epoch != NO_EXIT:
+        logger.warning(
+            "%s %d has left, or was made to, with epoch %d; its stake of %d KAI can be withdrawn "
+            "after the unstake delay, and the wallet registered anew",
+            role.name.lower(),
+            index,
+            slot.exit_epoch,
+            slot.stake // TOKEN,
+        )
+
+
+async def _wait_for_funds(node: Node, stake: int) -> None:
+    wallet = node.identity.wallet
     polls = 0
     while True:
         tokens = await node.chain.token_balance(wallet)
@@ -78,8 +120,8 @@ async def _wait_for_funds(node: Node, role: Role) -> None:
         await trio.sleep(FUNDS_POLL_SECONDS)
 
 
-async def _register(node: Node, role: Role) -> None:
-    stake, chain = minimum_stake(node, role), node.chain
+async def _register(node: Node, role: Role, stake: int) -> None:
+    chain = node.chain
     node_key = node.network.node_key
     binding = sign_binding(
         node.identity.node_key,

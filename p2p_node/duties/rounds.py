@@ -13,6 +13,7 @@ import trio
 from p2p_node.duties.auditing import audit_reports
 from p2p_node.duties.bundling import send_bundle
 from p2p_node.duties.committing import keep_commitments, publish_commitment, sign_report
+from p2p_node.duties.policing import police_contradictions, police_shard
 from p2p_node.duties.publishing import follow_reports, reveal_report
 from p2p_node.duties.seeding import contribute_to_seed
 from p2p_node.duties.transferring import measure_transfers
@@ -45,6 +46,7 @@ async def run_rounds(node: Node, checker: int, conduct: Conduct) -> None:
     async with trio.open_nursery() as nursery:
         view = await node.watcher.next_view(last)
         await nursery.start(keep_commitments, node, checker)
+        nursery.start_soon(police_contradictions, node, checker)
         while True:
             last = view.epoch
             for shard in map(Shard, range(view.shards)):
@@ -90,6 +92,9 @@ async def _run_epoch(node: Node, view: EpochView, checker: int, conduct: Conduct
             nursery.start_soon(contribute_to_seed, node, view, checker)
             for shard, seat in seats:
                 nursery.start_soon(_serve_seat, node, view, checker, shard, seat, conduct)
+    async with trio.open_nursery() as nursery:
+        for shard, seat in seats:
+            nursery.start_soon(police_shard, node, view, shard, seat)
 
 
 async def _serve_seat(
