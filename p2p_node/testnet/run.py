@@ -21,17 +21,12 @@ from chain.signer import KeySigner
 from chain.transactions import TransactionManager
 from p2p_node.keystore import LIGHT_KDF, Keystore
 from p2p_node.run_file import read_run_file
+from p2p_node.testnet.accounts import find_odd_penalties
 from p2p_node.testnet.outcome import Outcome, find_unpaid
 from p2p_node.testnet.plan import Member, TestnetPlan, draw_password, list_members, node_child
 from p2p_node.testnet.processes import Child, Household, kaisar_command
-from p2p_node.testnet.reading import (
-    BundleFinder,
-    compare_balances,
-    read_epoch,
-    read_slots,
-)
+from p2p_node.testnet.reading import RunEvents, RunReader, read_slots, read_stakes
 from p2p_node.testnet.screen import Screen
-from protocols.epochs import Timeline
 from protocols.errors import LocalError
 from protocols.params import LANES
 from protocols.types import Epoch, TimeMs
@@ -189,23 +184,30 @@ class _Run:
             self._household.start(self._child(member, bootstrap))
         await self._fund(deployment)
         first = await self._wait_until_registered(chain)
-        finder = BundleFinder(chain)
+        reader = RunReader(
+            chain, RunEvents(chain), self._participants, self._plan.preset, self._reward_fund
+        )
         outcome = Outcome(self._plan.preset, self._participants, self._count_shards())
         outcome.allow_skipped = self._options.allow_skipped
         last = Epoch(first + self._plan.epochs - 1)
-        await self._follow(chain, finder, outcome, first, last)
-        await self._settle_accounts(chain, finder, outcome, first, last)
+        await self._follow(reader, outcome, first, last)
+        await self._settle_accounts(reader, outcome, first, last)
         self._collect_problems(outcome)
         return outcome
+
+    @property
+    def _reward_fund(self) -> int:
+        preset = self._plan.preset
+        emission = preset.provider_pool + preset.checker_pool
+        return emission * (self._plan.epochs + RESERVE_EPOCHS)
 
     async def _deploy(self) -> Deployment:
         plan, access = self._plan, self._access
         preset = plan.preset
-        emission = preset.provider_pool + preset.checker_pool
         deadline = trio.current_time() + START_SECONDS
         options = DeploymentOptions(
             preset=preset,
-            reward_fund=emission * (plan.epochs + RESERVE_EPOCHS),
+            reward_fund=self._reward_fund,
             genesis=int(time.time()) + DEPLOY_SECONDS,
         )
         deployment = await deploy(
@@ -275,27 +277,23 @@ class _Run:
         tails = "\n".join(f"{c.name}: {c.tail()}" for c in self._household.children)
         raise LocalError(f"not registered in time: {', '.join(missing)}\n{tails}")
 
-    async def _follow(
-        self, chain: ChainClient, finder: BundleFinder, outcome: Outcome, first: Epoch, last: Epoch
-    ) -> None:
+    async def _follow(self, reader: RunReader, outcome: Outcome, first: Epoch, last: Epoch) -> None:
         """Show the epochs go by until the last one is closed."""
-        timeline = Timeline(TimeMs(chain.deployment.genesis * 1000), self._plan.preset)
+        timeline, events = reader.timeline, reader.events
         self._screen.say(f"epochs {first} … {last} are counted")
         seconds_left = timeline.bundle_end(last) / 1000 - time.time()
         next_epoch, told = first, ""
         with trio.fail_after(seconds_left + START_SECONDS):
             while next_epoch <= last:
                 try:
-                    await finder.update()
-                    head = await chain.head()
+                    await events.update()
+                    head = await reader.chain.head()
                     now = TimeMs(head.timestamp * 1000)
                     epoch = timeline.epoch_at(now)
-                    held = sum(found == epoch for found, _ in finder.found)
+                    held = sum(found == epoch for found, _ in events.bundles)
                     self._screen.progress(epoch, timeline.phase_at(now), held, outcome.shards)
-                    if await chain.is_closed(next_epoch):
-                        settled = await read_epoch(
-                            chain, finder, next_epoch, self._participants, head.number
-                        )
+                    if await reader.chain.is_closed(next_epoch, head.number):
+                        (settled,) = await reader.read_epochs(next_epoch, next_epoch, head.number)
                         self._screen.epoch(outcome, settled)
                         next_epoch = Epoch(next_epoch + 1)
                         continue
@@ -307,7 +305,7 @@ class _Run:
                 await trio.sleep(POLL_SECONDS)
 
     async def _settle_accounts(
-        self, chain: ChainClient, finder: BundleFinder, outcome: Outcome, first: Epoch, last: Epoch
+        self, reader: RunReader, outcome: Outcome, first: Epoch, last: Epoch
     ) -> None:
         """Wait for the claims, stop all nodes, and compare every balance at one block.
 
@@ -315,14 +313,12 @@ class _Run:
         what was paid for those is part of the balances too.
         """
         self._screen.say("waiting for the last claims")
+        chain, events = reader.chain, reader.events
         unpaid: list[str] = []
         with trio.move_on_after(CLAIM_SECONDS):
             while True:
                 head = await chain.head()
-                outcome.counted = [
-                    await read_epoch(chain, finder, Epoch(e), self._participants, head.number)
-                    for e in range(first, last + 1)
-                ]
+                outcome.counted = await reader.read_epochs(first, last, head.number)
                 unpaid = find_unpaid(outcome)
                 if not unpaid:
                     break
@@ -330,16 +326,15 @@ class _Run:
         outcome.problems.extend(unpaid)
         await self._household.stop_nodes()
         block = await self._wait_for_blocks(chain, LAST_BLOCKS)
-        await finder.update()
-        newest = max((epoch for epoch, _ in finder.found), default=last)
-        epochs = [
-            await read_epoch(chain, finder, Epoch(e), self._participants, block)
-            for e in range(newest + 1)
-        ]
+        await events.update()
+        read_stakes(events, self._participants)
+        outcome.penalties = await reader.read_penalties()
+        outcome.bans = events.bans
+        newest = max((epoch for epoch, _ in events.bundles), default=last)
+        epochs = await reader.read_epochs(Epoch(0), newest, block)
         outcome.counted = epochs[first : last + 1]
-        differences = await compare_balances(
-            chain, self._plan.preset, epochs, self._participants, block
-        )
+        differences = await reader.compare_balances(outcome, epochs, block)
+        differences += find_odd_penalties(outcome)
         outcome.problems.extend(differences)
         outcome.balances_ok = not differences and not unpaid
 

@@ -12,10 +12,9 @@ from rich.table import Table
 
 from p2p_node.testnet.outcome import (
     Outcome,
+    Participant,
     SettledEpoch,
-    checker_reward,
     error_rate,
-    provider_reward,
     provider_score,
     total_reward,
 )
@@ -108,7 +107,7 @@ def summarise(outcome: Outcome, settled: SettledEpoch) -> str:
     """Say in one line how an epoch went."""
     reports = sum(len(bundle.seats) for bundle in settled.bundles)
     gas = sum(bundle.gas_used for bundle in settled.bundles)
-    earners = sum(total_reward(outcome.preset, settled, each) > 0 for each in outcome.participants)
+    earners = sum(total_reward(settled, each) > 0 for each in outcome.participants)
     return (
         f"epoch {settled.epoch} closed: {len(settled.bundles)} of {outcome.shards} bundles, "
         f"{reports} reports, {gas} gas, {earners} of {len(outcome.participants)} earn"
@@ -124,6 +123,10 @@ def print_outcome(outcome: Outcome) -> None:
     if bundles:
         gas = ", ".join(f"{bundle.gas_used:,}" for bundle in bundles)
         console.print(f"gas per bundle: {gas}")
+    for each in outcome.participants:
+        standing = describe_standing(outcome, each)
+        if standing:
+            console.print(f"{each.name}: {standing}")
     for problem in outcome.problems:
         console.print(f"went wrong: {problem}", style="yellow")
     balances = "add up" if outcome.balances_ok else "do NOT add up"
@@ -151,10 +154,23 @@ def _print_members(outcome: Outcome, console: Console, *, providers: bool) -> No
                 f"{error_rate(epoch, each):.3f}" if _has_reported(epoch, each.index) else "silent"
                 for epoch in outcome.counted
             ]
-        reward = provider_reward if providers else checker_reward
-        earned = sum(reward(outcome.preset, epoch, each) for epoch in outcome.counted)
-        table.add_row(each.name, str(each.index), each.kind, *cells, f"{earned / TOKEN:.4f}")
+        earned = f"{outcome.earned(each) / TOKEN:.4f}"
+        table.add_row(each.name, str(each.index), each.kind, *cells, earned)
     console.print(table)
+
+
+def describe_standing(outcome: Outcome, participant: Participant) -> str:
+    """Say what a participant's stake lost and how long it is banned; empty for most."""
+    said = [
+        f"{each.offence.value} in epoch {each.epoch}: lost {each.slashed / TOKEN:g} KAI in epoch "
+        f"{each.landed}"
+        for each in outcome.penalties_of(participant)
+    ]
+    ban = outcome.ban_of(participant)
+    if ban is not None:
+        until = "for good" if ban.until is None else f"until epoch {ban.until}"
+        said.append(f"banned from epoch {ban.first}, {until}")
+    return "; ".join(said)
 
 
 def _has_reported(epoch: SettledEpoch, checker: int) -> bool:

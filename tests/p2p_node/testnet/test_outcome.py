@@ -7,19 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2p_node.testnet.accounts import expected_balance, expected_holdings, find_odd_penalties
 from p2p_node.testnet.outcome import (
+    Ban,
     Bundle,
+    Offence,
     Outcome,
     Participant,
+    Penalty,
     Seat,
     SettledEpoch,
     checker_reward,
     error_rate,
-    expected_balance,
     find_unpaid,
     provider_reward,
 )
-from p2p_node.testnet.screen import PlainScreen, summarise
+from p2p_node.testnet.screen import PlainScreen, describe_standing, summarise
 from protocols.epochs import Phase
 from protocols.params import LANES, MINIMAL, TOKEN
 from protocols.types import Epoch, Shard, Wallet
@@ -27,11 +30,9 @@ from protocols.types import Epoch, Shard, Wallet
 ALICE = Participant("provider-1", "honest", True, Wallet(b"\x01" * 20), 100 * TOKEN, 0, 100 * TOKEN)
 CHEAT = Participant("cheat-1", "cheating", True, Wallet(b"\x02" * 20), 100 * TOKEN, 1, 100 * TOKEN)
 CAROL = Participant(
-    "checker-1", "honest", False, Wallet(b"\x03" * 20), 1000 * TOKEN, 0, 1000 * TOKEN, 1000
+    "checker-1", "honest", False, Wallet(b"\x03" * 20), 1000 * TOKEN, 0, 1000 * TOKEN
 )
-LIAR = Participant(
-    "liar-1", "lying", False, Wallet(b"\x04" * 20), 1000 * TOKEN, 1, 1000 * TOKEN, 1000
-)
+LIAR = Participant("liar-1", "lying", False, Wallet(b"\x04" * 20), 1000 * TOKEN, 1, 1000 * TOKEN)
 EVERYBODY = [ALICE, CHEAT, CAROL, LIAR]
 
 
@@ -43,11 +44,13 @@ def settle(**changes: object) -> SettledEpoch:
         gas_used=300_000,
         lanes=2,
         scores=(800, 0, *[0] * (LANES - 2)),
-        seats=(Seat(0, 0, 0), Seat(1, 1, 2)),
+        seats=(Seat(0, 0, 0, 1000), Seat(1, 1, 2, 1000)),
     )
     epoch = SettledEpoch(
         epoch=Epoch(3),
         bundles=(bundle,),
+        provider_pool=MINIMAL.provider_pool,
+        checker_pool=MINIMAL.checker_pool,
         provider_total=800,
         checker_total=2000,
         contributed=frozenset({0, 1}),
@@ -63,30 +66,31 @@ def make_outcome(*epochs: SettledEpoch) -> Outcome:
 
 def test_all_of_a_pool_goes_to_those_who_earned_it() -> None:
     epoch = settle()
-    assert provider_reward(MINIMAL, epoch, ALICE) == MINIMAL.provider_pool
-    assert provider_reward(MINIMAL, epoch, CHEAT) == 0
-    assert checker_reward(MINIMAL, epoch, CAROL) == MINIMAL.checker_pool
-    assert checker_reward(MINIMAL, epoch, LIAR) == 0
+    assert provider_reward(epoch, ALICE) == MINIMAL.provider_pool
+    assert provider_reward(epoch, CHEAT) == 0
+    assert checker_reward(epoch, CAROL) == MINIMAL.checker_pool
+    assert checker_reward(epoch, LIAR) == 0
     assert error_rate(epoch, CAROL) == 0.0
     assert error_rate(epoch, LIAR) == 1.0
 
 
 def test_withholding_the_seed_costs_the_reward() -> None:
-    assert checker_reward(MINIMAL, settle(contributed=frozenset({1})), CAROL) == 0
+    assert checker_reward(settle(contributed=frozenset({1})), CAROL) == 0
 
 
 def test_nothing_is_earned_where_nothing_settled() -> None:
     epoch = settle(bundles=(), provider_total=0, checker_total=0)
-    assert provider_reward(MINIMAL, epoch, ALICE) == 0
-    assert checker_reward(MINIMAL, epoch, CAROL) == 0
+    assert provider_reward(epoch, ALICE) == 0
+    assert checker_reward(epoch, CAROL) == 0
     assert error_rate(epoch, CAROL) == 0.0
 
 
 def test_balances_hold_only_what_was_paid() -> None:
-    assert expected_balance(MINIMAL, [settle()], ALICE) == MINIMAL.provider_pool
+    outcome = make_outcome()
+    assert expected_balance(outcome, [settle()], ALICE) == MINIMAL.provider_pool
     unpaid = settle(paid_providers=frozenset(), paid_seats=frozenset())
-    assert expected_balance(MINIMAL, [unpaid], ALICE) == 0
-    assert expected_balance(MINIMAL, [unpaid], CAROL) == 0
+    assert expected_balance(outcome, [unpaid], ALICE) == 0
+    assert expected_balance(outcome, [unpaid], CAROL) == 0
     assert find_unpaid(make_outcome(settle())) == []
     assert find_unpaid(make_outcome(unpaid)) == [
         "provider-1: epoch 3 is not paid",
@@ -111,7 +115,9 @@ def test_a_run_is_ok_only_if_everything_is(outcome: Outcome, ok: bool) -> None:
 
 def test_json_has_the_documented_form() -> None:
     result = make_outcome(settle()).to_json()
-    assert set(result) == {"ok", "seconds", "epochs", "balances_ok", "problems"}
+    assert set(result) == {
+        *("ok", "seconds", "epochs", "penalties", "bans", "balances_ok", "problems")
+    }
     (epoch,) = result["epochs"]
     assert epoch["epoch"] == 3
     assert epoch["bundles"] == [{"shard": 0, "tx": "0x00", "gas_used": 300_000, "reports": 2}]
@@ -132,13 +138,106 @@ def test_json_has_the_documented_form() -> None:
     }
 
 
+COPIER = Participant(
+    "copier-1", "copying", False, Wallet(b"\x05" * 20), 1000 * TOKEN, 2, 1000 * TOKEN
+)
+TRAITOR = Participant(
+    "traitor-1", "equivocating", False, Wallet(b"\x06" * 20), 1000 * TOKEN, 3, 1000 * TOKEN
+)
+SLASHED = Penalty(
+    Offence.EQUIVOCATION, 3, Epoch(3), Epoch(3), CAROL.wallet, 1000 * TOKEN, 100 * TOKEN
+)
+DEFRAUDED = Penalty(
+    Offence.FRAUD,
+    1,
+    Epoch(3),
+    Epoch(4),
+    CAROL.wallet,
+    100 * TOKEN * MINIMAL.fraud_slash_bps // 10_000,
+    100 * TOKEN * MINIMAL.fraud_slash_bps // 100_000,
+)
+
+
+def with_adversaries(*penalties: Penalty, **changes: object) -> Outcome:
+    return Outcome(
+        MINIMAL,
+        [*EVERYBODY, COPIER, TRAITOR],
+        1,
+        [settle(**changes)],
+        penalties=list(penalties),
+        bans=[Ban(1, Epoch(5), Epoch(65))],
+        balances_ok=True,
+    )
+
+
+def test_an_equivocating_checker_has_to_lose_its_stake_in_the_same_epoch() -> None:
+    assert with_adversaries(SLASHED).ok
+    assert not with_adversaries().ok
+    assert not with_adversaries(replace(SLASHED, landed=Epoch(4))).ok
+    assert not with_adversaries(replace(SLASHED, slashed=999 * TOKEN)).ok
+    assert not with_adversaries(replace(SLASHED, index=2)).ok
+
+
+def test_a_copying_checker_has_to_earn_less_than_every_honest_one() -> None:
+    seats = (Seat(0, 0, 0, 1000), Seat(2, 2, 0, 1000))
+    equal = replace(settle().bundles[0], seats=seats)
+    everybody = frozenset({0, 2})
+    assert not with_adversaries(SLASHED, bundles=(equal,), contributed=everybody).ok
+    less = replace(equal, seats=(seats[0], Seat(2, 2, 1, 1000)))
+    assert with_adversaries(SLASHED, bundles=(less,), contributed=everybody).ok
+
+
+def test_bounties_and_slashed_stakes_are_on_the_accounts() -> None:
+    outcome = with_adversaries(SLASHED, DEFRAUDED)
+    epochs = outcome.counted
+    bounties = SLASHED.bounty + DEFRAUDED.bounty
+    slashed = SLASHED.slashed + DEFRAUDED.slashed
+    paid = MINIMAL.provider_pool + MINIMAL.checker_pool
+    assert expected_balance(outcome, epochs, CAROL) == MINIMAL.checker_pool + bounties
+    assert expected_balance(outcome, epochs, TRAITOR) == 0
+    assert expected_holdings(outcome, epochs, 10**30) == {
+        "Registry": 4200 * TOKEN - slashed,
+        "Rewards": 10**30 - paid + slashed - bounties,
+    }
+    assert find_odd_penalties(outcome) == []
+
+
+def test_penalties_are_held_against_the_rules() -> None:
+    odd = replace(SLASHED, bounty=101 * TOKEN)
+    (text,) = find_odd_penalties(with_adversaries(odd))
+    assert text.startswith("equivocation by slot 3 in epoch 3: 1000")
+    # The second mark takes its part of what the first one left.
+    assert find_odd_penalties(with_adversaries(DEFRAUDED, DEFRAUDED)) != []
+
+
+def test_penalties_and_bans_are_shown() -> None:
+    outcome = with_adversaries(SLASHED, DEFRAUDED)
+    result = outcome.to_json()
+    assert result["penalties"][0] == {
+        "offence": "equivocation",
+        "name": "traitor-1",
+        "epoch": 3,
+        "landed": 3,
+        "reporter": "checker-1",
+        "slashed": str(1000 * TOKEN),
+        "bounty": str(100 * TOKEN),
+    }
+    assert result["penalties"][1]["name"] == "cheat-1"
+    assert result["bans"] == [{"name": "liar-1", "first": 5, "until": 65}]
+    shown = {each.name: describe_standing(outcome, each) for each in outcome.participants}
+    assert shown["traitor-1"] == "equivocation in epoch 3: lost 1000 KAI in epoch 3"
+    assert shown["cheat-1"] == "fraud in epoch 3: lost 33.33 KAI in epoch 4"
+    assert shown["liar-1"] == "banned from epoch 5, until epoch 65"
+    assert shown["checker-1"] == ""
+
+
 @given(st.lists(st.integers(0, 32_767), min_size=1, max_size=LANES))
 def test_providers_never_get_more_than_the_pool(scores: list[int]) -> None:
     padded = (*scores, *[0] * (LANES - len(scores)))
     bundle = replace(settle().bundles[0], scores=padded)
     epoch = settle(bundles=(bundle,), provider_total=sum(scores))
     everybody = [replace(ALICE, index=lane) for lane in range(len(scores))]
-    paid = sum(provider_reward(MINIMAL, epoch, each) for each in everybody)
+    paid = sum(provider_reward(epoch, each) for each in everybody)
     assert paid <= MINIMAL.provider_pool
     assert not sum(scores) or paid > MINIMAL.provider_pool - len(scores)
 

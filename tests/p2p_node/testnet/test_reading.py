@@ -1,4 +1,4 @@
-"""Finding the bundles of a run among the events of a chain that may be reorganised."""
+"""Finding what a run came to among the events of a chain that may be reorganised."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -6,7 +6,7 @@ from typing import Any, cast
 from chain.client import ChainClient
 from chain.events import BundleAccepted
 from chain.records import Head
-from p2p_node.testnet.reading import BLOCKS_PER_LOOK, BundleFinder
+from p2p_node.testnet.reading import BLOCKS_PER_LOOK, RunEvents
 from protocols.types import Epoch, Shard
 
 
@@ -40,24 +40,24 @@ def accepted(epoch: int) -> BundleAccepted:
 
 async def test_a_bundle_that_is_taken_back_is_forgotten() -> None:
     chain = FakeChain()
-    finder = BundleFinder(cast("ChainClient", chain))
+    events = RunEvents(cast("ChainClient", chain))
     chain.bundles = {7: (1, b"one"), 9: (2, b"two"), 10: (3, b"three")}
-    await finder.update()
-    assert finder.found == {(1, 0): b"one", (2, 0): b"two", (3, 0): b"three"}
+    await events.update()
+    assert events.bundles == {(1, 0): b"one", (2, 0): b"two", (3, 0): b"three"}
     # Another transaction brings the second one, in another block, and nothing the third.
     chain.bundles = {7: (1, b"one"), 10: (2, b"other")}
     chain.latest = 11
-    await finder.update()
-    assert finder.found == {(1, 0): b"one", (2, 0): b"other"}
+    await events.update()
+    assert events.bundles == {(1, 0): b"one", (2, 0): b"other"}
 
 
 async def test_final_blocks_are_read_once_and_in_parts() -> None:
     chain = FakeChain()
-    finder = BundleFinder(cast("ChainClient", chain))
+    events = RunEvents(cast("ChainClient", chain))
     chain.latest = chain.finalized = BLOCKS_PER_LOOK + 5
     chain.bundles = {2: (1, b"one"), BLOCKS_PER_LOOK + 2: (2, b"two")}
-    await finder.update()
+    await events.update()
     assert chain.asked == [(1, BLOCKS_PER_LOOK), (BLOCKS_PER_LOOK + 1, BLOCKS_PER_LOOK + 5)]
-    await finder.update()
+    await events.update()
     assert len(chain.asked) == 2
-    assert set(finder.found) == {(1, 0), (2, 0)}
+    assert set(events.bundles) == {(1, 0), (2, 0)}
