@@ -54,8 +54,8 @@ STALE_SECONDS: Final = 60.0
 WATCH_SECONDS: Final = 15.0
 """Between two looks at all endpoints: two requests to each."""
 
-LOOK_SECONDS: Final = 5.0
-"""For one look at one endpoint."""
+LOOK_SECONDS: Final = 10.0
+"""For one look at one endpoint: as long as for any request, as a slow one is better than none."""
 
 REQUEST_SECONDS: Final = 20.0
 """A request is not tried at yet another endpoint after this time."""

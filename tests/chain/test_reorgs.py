@@ -37,6 +37,20 @@ async def mine_one_each(bench: Bench, labels: list[str]) -> None:
         bench.backend.mine()
 
 
+async def settle(bench: Bench, *labels: str) -> None:
+    """Make blocks until nothing is under way any more, and these intents have an outcome."""
+
+    def is_over() -> bool:
+        return bench.is_settled and set(labels) <= set(bench.outcomes)
+
+    for _ in range(6 * FINALITY):
+        bench.backend.mine()
+        with trio.move_on_after(0.03):
+            await until(is_over)
+            return
+    raise AssertionError("something is still under way")
+
+
 @pytest.mark.parametrize(
     ("way", "depth"),
     [("reorganise", depth) for depth in DEPTHS] + [("roll_back", depth) for depth in (1, 4, 10)],
@@ -49,8 +63,7 @@ async def test_the_same_bytes_come_back(anvil: AnvilBackend, way: str, depth: in
         await until(lambda: bench.manager._flights[-1].has_landed)
         sent = list(bench.hashes)
         getattr(anvil, way)(depth)
-        await bench.mine_until(labels[-1], 2 * FINALITY)
-        await until(lambda: len(bench.outcomes) == depth and bench.is_settled)
+        await settle(bench, *labels)
         receipts = [bench.outcomes[label] for label in labels]
         assert [isinstance(each, Receipt) and each.transaction_hash for each in receipts] == sent
         assert bench.hashes == sent, "nothing was signed anew"
@@ -71,8 +84,8 @@ async def test_what_a_block_held_is_sent_again_though_nobody_waits(
         assert isinstance(bench.outcomes["rent"], ExpiredError), "it was not final in time"
         anvil.reorganise(depth)
         bench.start(transfer(6), "next")
-        assert isinstance(await bench.mine_until("next", 3 * FINALITY), Receipt)
-        await until(lambda: bench.is_settled)
+        await settle(bench, "next")
+        assert isinstance(bench.outcomes["next"], Receipt)
         assert await holdings(bench) - before == 11
         assert sent in bench.hashes
         assert len(bench.hashes) == 2, "nothing was voided"
@@ -104,10 +117,7 @@ async def test_chaos_adds_up(anvil: AnvilBackend) -> None:
                 assert outcome.succeeded
                 paid.add(label)
     async with managing(anvil, journal) as bench:
-        for _ in range(2 * FINALITY):
-            anvil.mine()
-            await trio.sleep(0.02)
-        await until(lambda: bench.is_settled)
+        await settle(bench)
         assert await holdings(bench) - before == (1 << len(labels)) - 1
         assert await bench.nonce() - first == len(labels)
 
@@ -124,16 +134,6 @@ async def test_what_somebody_else_has_done_is_not_sent(devchain: DevchainBackend
         await until(lambda: "bundle" in bench.outcomes)
         assert isinstance(bench.outcomes["bundle"], ObsoleteError)
         assert bench.hashes == []
-
-
-async def settle(bench: Bench) -> None:
-    """Make blocks until nothing is under way any more."""
-    for _ in range(4 * FINALITY):
-        bench.backend.mine()
-        with trio.move_on_after(0.05):
-            await until(lambda: bench.is_settled)
-            return
-    raise AssertionError("something is still under way")
 
 
 async def test_somebody_else_is_faster_than_the_next_block(anvil: AnvilBackend) -> None:
