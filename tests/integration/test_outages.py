@@ -4,7 +4,6 @@ The epoch settles or is cleanly skipped; afterwards epochs settle again, and not
 phase is tried with KAISAR_FULL.
 """
 
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from protocols.epochs import Phase
 from tests import require
 from tests.chain.tcp_proxy import TcpProxy, proxied
 from tests.integration.anvil import RunningAnvil, anvil_running
-from tests.integration.network import LocalNetwork, run_network
+from tests.integration.network import LocalNetwork, run_network, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -59,8 +58,8 @@ def test_epochs_settle_again(tmp_path: Path) -> None:
 def cut(network: LocalNetwork, line: TcpProxy) -> None:
     line.cut()
     try:
-        time.sleep(OUTAGE_SECONDS)
-        assert network.process.poll() is None, network.output()
+        ended = wait_until(lambda: network.process.poll() is not None, OUTAGE_SECONDS)
+        assert not ended, network.output()
     finally:
         line.restore()
 
