@@ -76,6 +76,9 @@ WRONG_IN_WEEK: constant(uint256) = 2
 WRONG_IN_MONTH: constant(uint256) = 5
 WRONG_IN_TOTAL: constant(uint256) = 10
 
+_OPEN: constant(uint256) = 1
+_SHUT: constant(uint256) = 2
+
 SHARD_LANES: constant(uint256) = 256
 MAX_SEATS: constant(uint256) = 16
 _BPS: constant(uint256) = 10_000
@@ -102,6 +105,10 @@ _RING_EPOCHS: immutable(uint256)
 # Provider index -> epoch -> whether its fraud was punished. A slot's next tenant never was active in
 # an epoch of the one before.
 fraud_punished: public(HashMap[uint256, HashMap[uint256, bool]])
+
+# _OPEN, or _SHUT while tokens are on their way. In place of @nonreentrant, whose word is fresh until
+# its first use: setting it then would make the first proof of all a seventh dearer.
+_door: uint256
 
 # Wallet -> its latest five epochs with a wrong report, 32 bits each, the newest in the lowest; from
 # bit 160 the number of all. Kept by wallet, so that leaving and coming back forgets nothing.
@@ -155,6 +162,7 @@ def __init__(
     month_epochs = month_epochs_
     half_year_epochs = half_year_epochs_
     _RING_EPOCHS = staticcall IConsensus(consensus_).ring_epochs()
+    self._door = _OPEN
     # Once for all: Rewards pulls from nobody but its caller, and this is cheaper than each time.
     assert extcall IERC20(token_).approve(
         rewards_, max_value(uint256), default_return_value=True
@@ -162,7 +170,6 @@ def __init__(
 
 
 @external
-@nonreentrant
 def prove_equivocation(
     index: uint256, epoch: uint256, shard: uint256, a: Statement, b: Statement
 ) -> uint256:
@@ -189,6 +196,7 @@ def prove_equivocation(
     self._check_signature(wallet, first, a)
     self._check_signature(wallet, second, b)
 
+    self._shut_door()
     slashed: uint256 = extcall IRegistry(registry).slash(
         census.CHECKER, index, max_value(uint256), True
     )
@@ -208,7 +216,6 @@ def prove_equivocation(
 
 
 @external
-@nonreentrant
 def slash_fraud(epoch: uint256, shard: uint256, lane: uint256) -> uint256:
     """
     @notice Punishes a provider that the majority of an accepted bundle marked for fraud, once for
@@ -228,6 +235,7 @@ def slash_fraud(epoch: uint256, shard: uint256, lane: uint256) -> uint256:
     assert not self.fraud_punished[index][epoch], "penalties: punished before"
     self.fraud_punished[index][epoch] = True
 
+    self._shut_door()
     stake: uint256 = staticcall IRegistry(registry).stake_of(census.PROVIDER, index)
     part: uint256 = staticcall ISteward(steward).value(_FRAUD_SLASH_BPS)
     slashed: uint256 = extcall IRegistry(registry).slash(
@@ -353,6 +361,12 @@ def _check_signature(wallet: address, digest: bytes32, statement: Statement):
 
 
 @internal
+def _shut_door():
+    assert self._door == _OPEN, "penalties: called back"
+    self._door = _SHUT
+
+
+@internal
 @view
 def _ban(standing: uint256, epoch: uint256, total: uint256) -> uint256:
     """
@@ -372,7 +386,7 @@ def _ban(standing: uint256, epoch: uint256, total: uint256) -> uint256:
 @internal
 def _share_out() -> uint256:
     """
-    @notice Splits what is here between the caller and the fund of Rewards.
+    @notice Splits what is here between the caller and the fund of Rewards, and opens the door.
     @dev By the balance, not by what was slashed: the token may take a fee.
     @return uint256 The caller's bounty.
     """
@@ -385,4 +399,5 @@ def _share_out() -> uint256:
         assert extcall IERC20(token).transfer(
             msg.sender, bounty, default_return_value=True
         ), "penalties: transfer failed"
+    self._door = _OPEN
     return bounty
