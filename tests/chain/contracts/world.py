@@ -283,6 +283,11 @@ def build(
     return world
 
 
+def events(contract: Any) -> list[Any]:
+    """What the last call of `contract` logged itself, without what others logged in it."""
+    return [event for event in contract.get_logs() if event.address == contract.address]
+
+
 def lanes(*scores: int) -> list[int]:
     """A vector that starts with these scores, the rest 0."""
     return [*scores, *[0] * (reference.LANES - len(scores))]
