@@ -65,12 +65,6 @@ struct Statement:
     r: bytes32
     vs: uint256  # EIP-2098: s, with v - 27 in the top bit
 
-# The first fields of ring.Bundle.
-interface Bundles:
-    def bundle(
-        epoch: uint256, shard: uint256
-    ) -> (uint256, uint256, uint256, uint256, uint256, uint256): view
-
 # Kaisar's rule for wrong reports (protocols/params.py has the same numbers).
 WRONG_IN_WEEK: constant(uint256) = 2
 WRONG_IN_MONTH: constant(uint256) = 5
@@ -80,13 +74,10 @@ _OPEN: constant(uint256) = 1
 _SHUT: constant(uint256) = 2
 
 SHARD_LANES: constant(uint256) = 256
-MAX_SEATS: constant(uint256) = 16
 _BPS: constant(uint256) = 10_000
 _BOUNTY_BPS: constant(uint256) = 3  # the Steward's numbers
 _FRAUD_SLASH_BPS: constant(uint256) = 2
 
-_MASK_9: constant(uint256) = 2**9 - 1
-_MASK_16: constant(uint256) = 2**16 - 1
 _MASK_32: constant(uint256) = 2**32 - 1
 _LATEST_MASK: constant(uint256) = 2**160 - 1
 _TOTAL_SHIFT: constant(uint256) = 160
@@ -227,7 +218,7 @@ def slash_fraud(epoch: uint256, shard: uint256, lane: uint256) -> uint256:
     """
     self._check_window(epoch)
     assert lane < SHARD_LANES, "penalties: no such lane"
-    fraud: uint256 = (staticcall Bundles(consensus).bundle(epoch, shard))[4]
+    fraud: uint256 = (staticcall IConsensus(consensus).bundle(epoch, shard)).fraud
     assert (fraud >> lane) & 1 == 1, "penalties: not marked"
     index: uint256 = shard * SHARD_LANES + lane
     word: uint256 = staticcall IRegistry(registry).provider_word(index)
@@ -260,19 +251,11 @@ def record_wrong(epoch: uint256, shard: uint256, seat: uint256) -> uint256:
     @return uint256 First epoch in which the checker may take part again, 0 if it is not banned.
     """
     self._check_window(epoch)
-    reported: uint256 = 0
-    deviations: uint256 = 0
-    lanes: uint256 = 0
-    online: uint256 = 0
-    fraud: uint256 = 0
-    checkers: uint256 = 0
-    reported, deviations, lanes, online, fraud, checkers = staticcall Bundles(consensus).bundle(
-        epoch, shard
-    )
-    assert seat < MAX_SEATS and (reported >> seat) & 1 == 1, "penalties: no such report"
-    deviating: uint256 = (deviations >> (9 * seat)) & _MASK_9
-    assert 2 * deviating > lanes, "penalties: report is not wrong"
-    index: uint256 = (checkers >> (16 * seat)) & _MASK_16
+    index: uint256 = 0
+    deviating: uint256 = 0
+    used: uint256 = 0
+    index, deviating, used = staticcall IConsensus(consensus).seat_result(epoch, shard, seat)
+    assert 2 * deviating > used, "penalties: report is not wrong"
     wallet: address = empty(address)
     since: uint256 = 0
     wallet, since = staticcall IRegistry(registry).checker_tenant(index)
