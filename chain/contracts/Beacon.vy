@@ -91,7 +91,7 @@ def commit(checker_index: uint256, commitment: bytes32):
     """
     epoch: uint256 = self._freeze()
     word: uint256 = self._own_word(checker_index)
-    assert epoch < slots._exit_epoch(word), "beacon: checker has left"
+    assert slots._has_future(word, epoch), "beacon: checker has left"
     self._store(checker_index, epoch, contributions._aged(self._histories[checker_index], epoch), commitment)
     log Committed(epoch=epoch, checker_index=checker_index, commitment=commitment)
 

@@ -65,25 +65,19 @@ struct Statement:
     r: bytes32
     vs: uint256  # EIP-2098: s, with v - 27 in the top bit
 
-# The first fields of ring.Bundle.
-interface Bundles:
-    def bundle(
-        epoch: uint256, shard: uint256
-    ) -> (uint256, uint256, uint256, uint256, uint256, uint256): view
-
 # Kaisar's rule for wrong reports (protocols/params.py has the same numbers).
 WRONG_IN_WEEK: constant(uint256) = 2
 WRONG_IN_MONTH: constant(uint256) = 5
 WRONG_IN_TOTAL: constant(uint256) = 10
 
+_OPEN: constant(uint256) = 1
+_SHUT: constant(uint256) = 2
+
 SHARD_LANES: constant(uint256) = 256
-MAX_SEATS: constant(uint256) = 16
 _BPS: constant(uint256) = 10_000
 _BOUNTY_BPS: constant(uint256) = 3  # the Steward's numbers
 _FRAUD_SLASH_BPS: constant(uint256) = 2
 
-_MASK_9: constant(uint256) = 2**9 - 1
-_MASK_16: constant(uint256) = 2**16 - 1
 _MASK_32: constant(uint256) = 2**32 - 1
 _LATEST_MASK: constant(uint256) = 2**160 - 1
 _TOTAL_SHIFT: constant(uint256) = 160
@@ -102,6 +96,10 @@ _RING_EPOCHS: immutable(uint256)
 # Provider index -> epoch -> whether its fraud was punished. A slot's next tenant never was active in
 # an epoch of the one before.
 fraud_punished: public(HashMap[uint256, HashMap[uint256, bool]])
+
+# _OPEN, or _SHUT while tokens are on their way. In place of @nonreentrant, whose word is fresh until
+# its first use: setting it then would make the first proof of all a seventh dearer.
+_door: uint256
 
 # Wallet -> its latest five epochs with a wrong report, 32 bits each, the newest in the lowest; from
 # bit 160 the number of all. Kept by wallet, so that leaving and coming back forgets nothing.
@@ -155,6 +153,7 @@ def __init__(
     month_epochs = month_epochs_
     half_year_epochs = half_year_epochs_
     _RING_EPOCHS = staticcall IConsensus(consensus_).ring_epochs()
+    self._door = _OPEN
     # Once for all: Rewards pulls from nobody but its caller, and this is cheaper than each time.
     assert extcall IERC20(token_).approve(
         rewards_, max_value(uint256), default_return_value=True
@@ -162,7 +161,6 @@ def __init__(
 
 
 @external
-@nonreentrant
 def prove_equivocation(
     index: uint256, epoch: uint256, shard: uint256, a: Statement, b: Statement
 ) -> uint256:
@@ -189,6 +187,7 @@ def prove_equivocation(
     self._check_signature(wallet, first, a)
     self._check_signature(wallet, second, b)
 
+    self._shut_door()
     slashed: uint256 = extcall IRegistry(registry).slash(
         census.CHECKER, index, max_value(uint256), True
     )
@@ -208,7 +207,6 @@ def prove_equivocation(
 
 
 @external
-@nonreentrant
 def slash_fraud(epoch: uint256, shard: uint256, lane: uint256) -> uint256:
     """
     @notice Punishes a provider that the majority of an accepted bundle marked for fraud, once for
@@ -220,7 +218,7 @@ def slash_fraud(epoch: uint256, shard: uint256, lane: uint256) -> uint256:
     """
     self._check_window(epoch)
     assert lane < SHARD_LANES, "penalties: no such lane"
-    fraud: uint256 = (staticcall Bundles(consensus).bundle(epoch, shard))[4]
+    fraud: uint256 = (staticcall IConsensus(consensus).bundle(epoch, shard)).fraud
     assert (fraud >> lane) & 1 == 1, "penalties: not marked"
     index: uint256 = shard * SHARD_LANES + lane
     word: uint256 = staticcall IRegistry(registry).provider_word(index)
@@ -228,6 +226,7 @@ def slash_fraud(epoch: uint256, shard: uint256, lane: uint256) -> uint256:
     assert not self.fraud_punished[index][epoch], "penalties: punished before"
     self.fraud_punished[index][epoch] = True
 
+    self._shut_door()
     stake: uint256 = staticcall IRegistry(registry).stake_of(census.PROVIDER, index)
     part: uint256 = staticcall ISteward(steward).value(_FRAUD_SLASH_BPS)
     slashed: uint256 = extcall IRegistry(registry).slash(
@@ -252,19 +251,11 @@ def record_wrong(epoch: uint256, shard: uint256, seat: uint256) -> uint256:
     @return uint256 First epoch in which the checker may take part again, 0 if it is not banned.
     """
     self._check_window(epoch)
-    reported: uint256 = 0
-    deviations: uint256 = 0
-    lanes: uint256 = 0
-    online: uint256 = 0
-    fraud: uint256 = 0
-    checkers: uint256 = 0
-    reported, deviations, lanes, online, fraud, checkers = staticcall Bundles(consensus).bundle(
-        epoch, shard
-    )
-    assert seat < MAX_SEATS and (reported >> seat) & 1 == 1, "penalties: no such report"
-    deviating: uint256 = (deviations >> (9 * seat)) & _MASK_9
-    assert 2 * deviating > lanes, "penalties: report is not wrong"
-    index: uint256 = (checkers >> (16 * seat)) & _MASK_16
+    index: uint256 = 0
+    deviating: uint256 = 0
+    used: uint256 = 0
+    index, deviating, used = staticcall IConsensus(consensus).seat_result(epoch, shard, seat)
+    assert 2 * deviating > used, "penalties: report is not wrong"
     wallet: address = empty(address)
     since: uint256 = 0
     wallet, since = staticcall IRegistry(registry).checker_tenant(index)
@@ -353,6 +344,12 @@ def _check_signature(wallet: address, digest: bytes32, statement: Statement):
 
 
 @internal
+def _shut_door():
+    assert self._door == _OPEN, "penalties: called back"
+    self._door = _SHUT
+
+
+@internal
 @view
 def _ban(standing: uint256, epoch: uint256, total: uint256) -> uint256:
     """
@@ -372,7 +369,7 @@ def _ban(standing: uint256, epoch: uint256, total: uint256) -> uint256:
 @internal
 def _share_out() -> uint256:
     """
-    @notice Splits what is here between the caller and the fund of Rewards.
+    @notice Splits what is here between the caller and the fund of Rewards, and opens the door.
     @dev By the balance, not by what was slashed: the token may take a fee.
     @return uint256 The caller's bounty.
     """
@@ -385,4 +382,5 @@ def _share_out() -> uint256:
         assert extcall IERC20(token).transfer(
             msg.sender, bounty, default_return_value=True
         ), "penalties: transfer failed"
+    self._door = _OPEN
     return bounty

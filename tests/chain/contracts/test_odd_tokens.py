@@ -7,14 +7,18 @@ from typing import Any
 import boa
 import pytest
 
+from tests.chain.contracts import reference
 from tests.chain.contracts.world import (
+    BOUNTY_BPS,
     GRACE_SECONDS,
     PROVIDER_POOL,
     SUPPLY,
     UNIT,
     UNSTAKE_DELAY,
+    Report,
     World,
     build,
+    change,
     deployer,
     lanes,
     wallet,
@@ -75,6 +79,14 @@ def test_fund_is_what_arrived(odd: World) -> None:
     odd.token.approve(odd.rewards, 1_000)
     assert odd.rewards.fund(1_000) == 900
     assert odd.rewards.available() == odd.token.balanceOf(odd.rewards) == 900
+
+
+def test_a_top_up_is_what_arrived(odd: World) -> None:
+    odd.populate(checkers=0, providers=1)
+    odd.token.set_fee(10)
+    odd.token.approve(odd.registry, 10 * UNIT)
+    assert odd.registry.top_up_provider(0, 10 * UNIT) == 19 * UNIT
+    assert odd.token.balanceOf(odd.registry) == 19 * UNIT
 
 
 # -- refusals
@@ -140,6 +152,60 @@ def test_somebody_elses_token() -> None:
     assert world.token.balanceOf(wallet("provider 0")) == PROVIDER_POOL + 10 * UNIT
 
 
+# -- what is slashed
+
+
+def equivocate(world: World, index: int) -> None:
+    """Let the reporter prove that the checker signed twice in the current epoch."""
+    signed = []
+    for number in (1, 2):
+        report = Report(0, world.checkers[index], lanes(number))
+        _, _, online, fraud, evidence, r, vs = world.encode(report, world.epoch)
+        scores = reference.keccak(b"".join(map(reference.word, reference.pack(report.scores))))
+        signed.append((online, fraud, scores, evidence, r, vs))
+    with boa.env.prank(wallet("reporter")):
+        world.penalties.prove_equivocation(index, world.epoch, 0, *signed)
+
+
+def test_a_fee_makes_bounty_and_fund_smaller(odd: World) -> None:
+    odd.populate(checkers=2, providers=0)
+    odd.enter(1)
+    odd.token.set_fee(10)
+    equivocate(odd, 0)
+    arrived = 9 * UNIT
+    bounty = arrived * BOUNTY_BPS // 10_000
+    assert odd.token.balanceOf(wallet("reporter")) == bounty * 9 // 10
+    assert odd.rewards.available() == odd.token.balanceOf(odd.rewards)
+    assert odd.rewards.available() == (arrived - bounty) * 9 // 10
+    assert odd.token.balanceOf(odd.penalties) == 0
+    assert odd.token.balanceOf(odd.registry) == 10 * UNIT
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [(REVERT, "odd: refused"), (RETURN_FALSE, "registry: transfer failed")]
+)
+def test_a_proof_that_failed_can_be_repeated(odd: World, mode: int, reason: str) -> None:
+    odd.populate(checkers=2, providers=0)
+    odd.enter(1)
+    odd.token.set_mode(mode)
+    with boa.reverts(reason):
+        equivocate(odd, 0)
+    assert odd.registry.checker(0).stake == 10 * UNIT
+    odd.token.set_mode(0)
+    equivocate(odd, 0)
+    assert odd.registry.checker(0).stake == 0
+
+
+def test_what_was_sent_to_penalties_by_mistake_goes_the_same_way(odd: World) -> None:
+    odd.populate(checkers=1, providers=0)
+    odd.enter(1)
+    odd.token.transfer(odd.penalties, 10 * UNIT)
+    equivocate(odd, 0)
+    bounty = 20 * UNIT * BOUNTY_BPS // 10_000
+    assert odd.token.balanceOf(wallet("reporter")) == bounty
+    assert odd.rewards.available() == 20 * UNIT - bounty
+
+
 # -- callbacks
 
 
@@ -157,6 +223,7 @@ def test_registry_is_not_reentered(odd: World) -> None:
         calldata(registry, "register_checker", b"\x01" * 32, bytes(32), bytes(32), UNIT),
         calldata(registry, "withdraw_provider", 0),
         calldata(registry, "leave_provider"),
+        calldata(registry, "top_up_provider", 1, UNIT),
     ]
     odd.token.approve(registry, UNIT)
     for data in calls:
@@ -165,9 +232,33 @@ def test_registry_is_not_reentered(odd: World) -> None:
             registry.register_provider(b"\x02" * 32, bytes(32), bytes(32), UNIT)
         with boa.reverts():
             registry.withdraw_provider(0)
+        with boa.reverts():
+            registry.top_up_provider(1, UNIT)
     odd.token.set_hook("0x" + "0" * 40, b"")
     registry.withdraw_provider(0)
     assert odd.token.balanceOf(registry) == 10 * UNIT
+
+
+def test_penalties_are_not_reentered(odd: World) -> None:
+    """A proof within a proof would share out what the outer one slashed."""
+    odd.populate(checkers=4, providers=1)
+    odd.enter(1)
+    odd.submit([change(r, fraud=1) for r in odd.reports([lanes(9)] * 4, 1)], 1)
+    fraud = calldata(odd.penalties, "slash_fraud", 1, 0, 0)
+    odd.token.set_hook(odd.penalties, fraud)
+    with boa.reverts():
+        equivocate(odd, 0)
+    for data in (
+        calldata(odd.registry, "slash", 1, 0, UNIT, True),
+        calldata(odd.registry, "top_up_checker", 0, 0),
+    ):
+        odd.token.set_hook(odd.registry, data)
+        with boa.reverts():
+            equivocate(odd, 0)
+    odd.token.set_hook("0x" + "0" * 40, b"")
+    equivocate(odd, 0)
+    assert odd.registry.provider(0).stake == 10 * UNIT
+    odd.penalties.slash_fraud(1, 0, 0)
 
 
 def test_rewards_are_not_reentered(odd: World) -> None:

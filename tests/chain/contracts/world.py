@@ -29,6 +29,7 @@ REUSE_DELAY = 8
 SUPPLY = 10**9 * UNIT
 PROVIDER_POOL = 1_000 * UNIT
 CHECKER_POOL = 500 * UNIT
+ERA, CARRY = 1_000, 4
 STEWARD_DELAY = 1_000
 FRAUD_SLASH_BPS = 3_000
 BOUNTY_BPS = 1_000
@@ -233,6 +234,8 @@ def build(
     reuse_delay: int = REUSE_DELAY,
     provider_pool: int = PROVIDER_POOL,
     checker_pool: int = CHECKER_POOL,
+    era: int = ERA,
+    carry: int = CARRY,
     unit: int = UNIT,
     parameters: Sequence[int] = PARAMETERS,
     seconds_to_genesis: int = 0,
@@ -261,7 +264,16 @@ def build(
         registry, beacon, seats, GRACE_SECONDS, TOLERANCE_SHIFT, ring
     )
     rewards = deployer("Rewards").deploy(
-        token, registry, consensus, beacon, provider_pool, checker_pool
+        token,
+        registry,
+        consensus,
+        beacon,
+        steward,
+        at["Delegation"],
+        provider_pool,
+        checker_pool,
+        era,
+        carry,
     )
     # Until Delegation is there, something that only holds its place.
     delegation = deployer("NoDelegation").deploy()
@@ -281,6 +293,11 @@ def build(
     )
     assert all(getattr(world, name.lower()).address == at[name] for name in AFTER_TOKEN)
     return world
+
+
+def events(contract: Any) -> list[Any]:
+    """What the last call of `contract` logged itself, without what others logged in it."""
+    return [event for event in contract.get_logs() if event.address == contract.address]
 
 
 def lanes(*scores: int) -> list[int]:
