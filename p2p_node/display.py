@@ -1,11 +1,15 @@
 """What commands show: tables, fields and amounts as plain text, or one JSON document."""
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final
 
 TOKEN_DECIMALS: Final = 18
+
+MAX_AMOUNT_DIGITS: Final = 20
+"""Digits before the point that an amount may have: more than any supply."""
 
 
 def show_json(value: Any, stream: IO[str] | None = None) -> None:
@@ -19,6 +23,25 @@ def format_amount(amount: int, unit: str = "KAI", decimals: int = TOKEN_DECIMALS
     whole, part = divmod(abs(amount), 10**decimals)
     digits = f"{part:0{decimals}}".rstrip("0") if part else ""
     return f"{sign}{whole:,}{'.' if digits else ''}{digits} {unit}".rstrip()
+
+
+def parse_amount(text: str) -> int:
+    """Read an amount of tokens as people write it, "1,234.5", into smallest units, at least one.
+
+    For argparse: raises ArgumentTypeError that says what was found and expected.
+    """
+    whole, dot, part = text.replace(",", "").partition(".")
+    digits = whole + part
+    is_number = digits.isascii() and digits.isdecimal() and bool(whole) and bool(part) == bool(dot)
+    if not is_number or len(part) > TOKEN_DECIMALS or len(whole) > MAX_AMOUNT_DIGITS:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected an amount such as 12.5, with {TOKEN_DECIMALS} decimals at "
+            "most"
+        )
+    amount = int(whole) * 10**TOKEN_DECIMALS + int(part.ljust(TOKEN_DECIMALS, "0"))
+    if not amount:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected more than nothing")
+    return amount
 
 
 def show_lines(lines: Sequence[str], stream: IO[str] | None = None) -> None:

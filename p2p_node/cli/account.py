@@ -37,16 +37,25 @@ class EpochResult:
 
 @dataclass(frozen=True, slots=True)
 class SlotAccount:
-    """One slot of the wallet, with its latest epochs, the newest last."""
+    """One slot of the wallet, with its latest epochs, the newest last.
+
+    `wrong_reports` is how many were ever counted against a checker's wallet; 0 for a provider.
+    """
 
     kind: SlotKind
     slot: SlotRecord
     results: tuple[EpochResult, ...]
+    wrong_reports: int = 0
 
     @property
     def has_left(self) -> bool:
-        """Whether the slot's owner has said that it leaves."""
-        return self.slot.exit_epoch != NO_EXIT
+        """Whether the slot's owner has said that it leaves, or was made to."""
+        return self.slot.exit_epoch != NO_EXIT and not self.slot.is_suspended
+
+    @property
+    def banned_until(self) -> Epoch | None:
+        """First epoch in which a checker takes part again after its latest ban, if it had any."""
+        return self.slot.joined_epoch if self.slot.is_suspended else None
 
     @property
     def pending(self) -> int:
@@ -84,7 +93,11 @@ async def read_account(chain: ChainClient, wallet: Wallet, epochs: int) -> Accou
         slot = await chain.slot(kind, index, head.number)
         shown = [] if epoch is None else _recent(slot, epoch, epochs)
         read = _read_provider if kind is SlotKind.PROVIDER else _read_checker
-        slots.append(SlotAccount(kind, slot, tuple(await read(chain, slot, shown, head.number))))
+        wrong = 0
+        if kind is SlotKind.CHECKER:
+            wrong = (await chain.standing(index, head.number)).total
+        results = tuple(await read(chain, slot, shown, head.number))
+        slots.append(SlotAccount(kind, slot, results, wrong))
     return Account(
         head=head,
         epoch=epoch,
@@ -98,7 +111,9 @@ async def read_account(chain: ChainClient, wallet: Wallet, epochs: int) -> Accou
 def _recent(slot: SlotRecord, current: Epoch, count: int) -> list[Epoch]:
     """List the latest epochs in which the slot's owner took part."""
     last = min(current, slot.exit_epoch - 1)
-    return [Epoch(e) for e in range(max(slot.joined_epoch, last - count + 1), last + 1)]
+    if slot.is_suspended and current >= slot.joined_epoch:
+        last = current
+    return [Epoch(e) for e in range(max(slot.since_epoch, last - count + 1), last + 1)]
 
 
 async def _read_provider(

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "status": "show a node: registration, stake, scores, rewards, balances",
     "doctor": "check this machine: GPUs, software, data directory, chain",
     "deploy": "put the contracts on a chain",
+    "stake": "add to a stake, leave, get it back",
     "wallet": "create, import and show a node's wallet",
     "devchain": "run a chain for development on this machine",
 }

@@ -141,6 +141,8 @@ def _slot_to_json(account: SlotAccount) -> dict[str, Any]:
         "stake": str(slot.stake),
         "joined_epoch": slot.joined_epoch,
         "exit_epoch": slot.exit_epoch if account.has_left else None,
+        "banned_until": account.banned_until,
+        "wrong_reports": account.wrong_reports,
         "pending": str(account.pending),
         "epochs": [
             {
@@ -245,19 +247,22 @@ def _format_slot(account: SlotAccount, whole: Account) -> list[str]:
     place = f"{account.kind.name.lower()} {slot.index}"
     if account.kind is SlotKind.PROVIDER:
         place += f" (shard {slot.index // LANES}, lane {slot.index % LANES})"
-    since = f"active since epoch {slot.joined_epoch}"
-    if whole.epoch is None or slot.joined_epoch > whole.epoch:
-        since = f"active from epoch {slot.joined_epoch}"
+    since = f"active since epoch {slot.since_epoch}"
+    if whole.epoch is None or slot.since_epoch > whole.epoch:
+        since = f"active from epoch {slot.since_epoch}"
     if account.has_left:
         since += f", leaves with epoch {slot.exit_epoch}"
-    lines = format_fields(
-        {
-            "registered as": place,
-            "since": since,
-            "stake": format_amount(slot.stake),
-            "to be claimed": format_amount(account.pending),
-        }
-    )
+    fields: dict[str, object] = {
+        "registered as": place,
+        "since": since,
+        "stake": format_amount(slot.stake),
+        "to be claimed": format_amount(account.pending),
+    }
+    if account.wrong_reports:
+        fields["wrong reports"] = account.wrong_reports
+    if account.banned_until is not None and (whole.epoch or 0) < account.banned_until:
+        fields["banned"] = f"from epoch {slot.exit_epoch}, until epoch {account.banned_until}"
+    lines = format_fields(fields)
     if not account.results:
         return [*lines, "", "No results in the epochs looked at."]
     is_provider = account.kind is SlotKind.PROVIDER

@@ -80,6 +80,8 @@ async def _wait_out_ban(node: Node) -> None:
 async def _tell_standing(node: Node, role: Role, index: int) -> None:
     """Say so where the slot takes no part in epochs."""
     slot = await node.chain.slot(kind_of(role), index)
+    if slot.is_suspended and slot.joined_epoch <= node.watcher.current_epoch():
+        return
     if slot.is_suspended:
         logger.warning(
             "checker %d is banned in the epochs %d … %d",

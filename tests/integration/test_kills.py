@@ -34,7 +34,7 @@ def test_epoch_settles_without_the_killed(tmp_path: Path) -> None:
         found = re.search(r"epochs (\d+) … (\d+) are counted", network.output())
         assert found is not None
         first = int(found.group(1))
-        for offset, phase in enumerate((Phase.CHECK, Phase.REVEAL, Phase.BUNDLE)):
+        for offset, phase in enumerate((Phase.CHECK, Phase.COMMIT, Phase.BUNDLE)):
             epoch = Epoch(first + offset)
             network.wait_for_line(f"epoch {epoch}: {phase.value}", 60)
             victims = pick_victims(network, epoch)

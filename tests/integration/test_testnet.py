@@ -24,11 +24,13 @@ def test_network_settles_and_pays(tmp_path: Path) -> None:
 
 def test_adversaries_earn_nothing(tmp_path: Path) -> None:
     adversaries = [
-        *("--cheating-providers", "1", "--absent-providers", "1", "--lying-checkers", "1"),
+        *("--cheating-providers", "1", "--absent-providers", "1"),
+        *("--lying-checkers", "1", "--copying-checkers", "1", "--equivocating-checkers", "1"),
     ]
     with run_network(tmp_path, "--epochs", "2", *adversaries) as network:
         result = network.finish(240)
-        logs = "".join(network.log(f"checker-{number}") for number in range(1, 5))
+        logs = "".join(network.log(f"checker-{number}") for number in range(1, 7))
+        copied = network.log("copier-1")
     assert result["ok"], network.output()
     assert len(result["epochs"]) == 2
     for epoch in result["epochs"]:
@@ -42,9 +44,17 @@ def test_adversaries_earn_nothing(tmp_path: Path) -> None:
             if checker["kind"] == "lying":
                 assert checker["error_rate"] > 0.5, epoch
                 assert checker["reward"] == "0"
-            else:
+            elif checker["kind"] == "copying":
+                assert (checker["reported"], checker["reward"]) == (False, "0"), epoch
+            elif checker["kind"] == "honest":
                 assert checker["error_rate"] < 0.25, epoch
     assert "openings row" in logs, "the cheating provider is refuted by its own openings"
+    assert "commitment of seat" in copied, "the copier commits in time to what is an epoch old"
+    assert "fails its audit: no transcript" in logs
+    first = result["penalties"][0]
+    assert (first["offence"], first["name"]) == ("equivocation", "traitor-1")
+    assert first["epoch"] == first["landed"]
+    assert {each["name"] for each in result["penalties"]} == {"traitor-1", "cheat-1"}
 
 
 def test_interrupt_ends_every_child(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from chain.deployment import Contract, Deployment, write_deployment
 from chain.records import NO_EXIT, BundleRecord, Head, SeatResult, SlotKind, SlotRecord
 from p2p_node.cli import main
 from p2p_node.cli.account import Account, read_account
-from p2p_node.cli.status import EndpointStates, account_to_json, is_alive
+from p2p_node.cli.status import EndpointStates, _format_slot, account_to_json, is_alive
 from p2p_node.keystore import LIGHT_KDF, Keystore, open_or_create_node_key
 from p2p_node.run_file import RUN_FILE, RunFile
+from protocols.bans import Standing
 from protocols.epochs import Phase
 from protocols.params import MINIMAL, TOKEN
 from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
@@ -60,6 +61,7 @@ class FakeChain:
     slots: dict[SlotKind, SlotRecord] = field(default_factory=dict)
     first_unsettled: int = 1 << 32
     claimed_before: int = 0
+    wrong: Standing = field(default_factory=Standing)
     offset: int = 0
     deployment: Deployment = DEPLOYMENT
 
@@ -94,6 +96,10 @@ class FakeChain:
             return None
         reports = (SeatResult(0, 9, 40, 1), SeatResult(2, SLOT.index, 3, 1))
         return BundleRecord(epoch, shard, lanes=44, online=0, fraud=0, reports=reports)
+
+    async def standing(self, checker: int, block: int) -> Standing:
+        assert checker == SLOT.index
+        return self.wrong
 
     async def provider_reward(self, index: int, epoch: Epoch, block: int) -> int:
         return 1000 + epoch
@@ -151,6 +157,25 @@ async def test_epochs_before_joining_and_after_leaving_are_not_asked_for() -> No
     assert late.slots[0].has_left
     newcomer = await read(FakeChain(2, {SlotKind.PROVIDER: SLOT}), epochs=10)
     assert newcomer.slots[0].results == ()
+
+
+async def test_banned_checker_has_not_left() -> None:
+    """It shows what it did before its ban, and when it will be back."""
+    banned = replace(SLOT, exit_epoch=Epoch(7), joined_epoch=Epoch(67))
+    wrong = Standing(2, (Epoch(6), Epoch(5)))
+    account = await read(FakeChain(8, {SlotKind.CHECKER: banned}, wrong=wrong), epochs=2)
+    (slot,) = account.slots
+    assert not slot.has_left
+    assert (slot.banned_until, slot.wrong_reports) == (67, 2)
+    assert [result.epoch for result in slot.results] == [5, 6]
+    (shown,) = account_to_json(account)["slots"]
+    assert (shown["exit_epoch"], shown["banned_until"], shown["wrong_reports"]) == (None, 67, 2)
+    lines = _format_slot(slot, account)
+    assert "banned         from epoch 7, until epoch 67" in lines
+    assert "wrong reports  2" in lines
+    returned = await read(FakeChain(68, {SlotKind.CHECKER: banned}, wrong=wrong), epochs=2)
+    assert [result.epoch for result in returned.slots[0].results] == [67, 68]
+    assert not any(line.startswith("banned") for line in _format_slot(returned.slots[0], returned))
 
 
 async def test_stranger() -> None:
