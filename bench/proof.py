@@ -1,7 +1,9 @@
 """Gas and proof of every kind of transaction, as peaq would charge for them.
 
-The claim: no transaction of ours costs more by the proof that validators are shown than by its own
-gas, but for those that do next to nothing; and each fits into an extrinsic many times over.
+The claim: what costs much is led by its own gas, not by the proof that validators are shown:
+deployments, registrations, bundles, claims of many epochs. One that is led by its proof, because it
+does little in many contracts, pays for no more than a quarter of a million gas. Each fits into an
+extrinsic many times over.
 
 Each transaction runs in a block of its own on py-evm under London's rules, with a full shard of 256
 providers, 11 reports and a ring that has wrapped; what it touches is noted while it runs, and
@@ -55,7 +57,13 @@ SHARD = Shard(0)
 PRESET = replace(MAINNET, name="proof", ring_epochs=RING_EPOCHS)
 DEPLOYER = Wallet(keccak256(b"deployer")[12:])
 
-SMALL = 150_000
+FRAUD_LANE = 9
+WRONG_SEAT = 3
+EQUIVOCATOR = 5
+DELEGATED = 6
+"""Who is punished, and who is trusted."""
+
+SMALL = 250_000
 """Gas below which a transaction may be led by its proof."""
 
 
@@ -66,6 +74,8 @@ class Bench:
     random: random.Random = field(default_factory=lambda: random.Random(SEED))
     costs: dict[str, Cost] = field(default_factory=dict)
     secrets: dict[int, bytes] = field(default_factory=dict)
+    seats: dict[int, list[tuple[Epoch, Shard, Seat]]] = field(default_factory=dict)
+    """Checker -> the reports it had in bundles."""
 
     def __post_init__(self) -> None:
         self.chain = SimulatedChain(PEAQ.chain_id, GENESIS)
@@ -127,25 +137,29 @@ class Bench:
             self.run(wallet, call, label)
             self.secrets[index] = following
 
-    def submit(self, epoch: Epoch, label: str) -> None:
+    def submit(self, epoch: Epoch, label: str, *, is_odd: bool = False) -> None:
+        """Settle the shard; an odd bundle marks a lane for fraud and has one wrong report."""
         (seed,) = self.view("Beacon", "seed", epoch)
         members = compute_committee(Digest(seed), SHARD, CHECKERS, PRESET.seats)
         true = [self.random.randrange(8_000, 32_000) for _ in range(LANES)]
         online = self.random.getrandbits(LANES)
-        reports = [
-            self._sign(epoch, Seat(seat), member, true, online)
-            for seat, member in enumerate(members)
-        ]
+        reports = []
+        for seat, member in enumerate(map(int, members)):
+            self.seats.setdefault(member, []).append((epoch, SHARD, Seat(seat)))
+            report = self._report(epoch, true, online)
+            if is_odd:
+                report = replace(report, fraud=1 << FRAUD_LANE)
+                if seat == WRONG_SEAT:
+                    report = replace(report, scores=tuple(score // 2 for score in report.scores))
+            reports.append(self._sign(Seat(seat), member, report))
         medians = [
             low_median(lane) for lane in zip(*(each.report.scores for each in reports), strict=True)
         ]
         self.run(self.checkers[0], self.calls.submit(epoch, SHARD, medians, reports), label)
 
-    def _sign(
-        self, epoch: Epoch, seat: Seat, member: int, true: Sequence[int], online: int
-    ) -> SignedReport:
+    def _report(self, epoch: Epoch, true: Sequence[int], online: int) -> Report:
         scores = [round(score * (1 + self.random.uniform(-0.02, 0.02))) for score in true]
-        report = Report(
+        return Report(
             epoch=epoch,
             shard=SHARD,
             scores=tuple(scores),
@@ -153,31 +167,104 @@ class Bench:
             fraud=0,
             evidence=Digest(self.random.randbytes(32)),
         )
+
+    def _sign(self, seat: Seat, member: int, report: Report) -> SignedReport:
         digest = compute_report_digest(self.domain, report)
         return SignedReport(seat, report, sign_digest(self.keys[member], digest))
 
     def claim(self, last: int) -> None:
-        """Claim a day's epochs, once where nobody claimed before and once where somebody did."""
+        """Claim the epochs of a day; whoever comes first closes them for everybody."""
         epochs = [Epoch(epoch) for epoch in range(last - CLAIMED + 1, last + 1)]
-        for label, claimed in (
-            ("claim of a provider, 1 epoch", epochs[:1]),
-            (f"claim of a provider, {len(epochs) - 1} epochs", epochs[1:]),
-        ):
-            self.run(DEPLOYER, self.calls.claim_provider(7, claimed), label)
+        self.run(DEPLOYER, self.calls.close_epochs(), f"closing of {last} epochs")
+        for provider, claimed in ((7, epochs[:1]), (8, epochs)):
+            label = f"claim of a provider, {_count(claimed, 'epoch')}"
+            self.run(DEPLOYER, self.calls.claim_provider(provider, claimed), label)
+        own = self.seats.keys() - {DELEGATED}
+        busiest = max(own, key=lambda checker: len(self.seats[checker]))
+        items = [item for item in self.seats[busiest] if item[0] >= epochs[0]]
+        for claimed in (items[:1], items[1:]):
+            label = f"claim of a checker, {_count(claimed, 'report')}"
+            self.run(DEPLOYER, self.calls.claim_checker(busiest, claimed), label)
+
+    def entrust(self) -> None:
+        """Delegate to a checker, and leave it again."""
+        amount = 500 * TOKEN
+        delegator = self.providers[0]
+        self.run(DEPLOYER, self.calls.transfer(delegator, 3 * amount), "transfer of tokens")
+        delegation = self.deployment.address("Delegation")
+        self.run(delegator, self.calls.approve(delegation, 3 * amount), "approval")
+        _, since = self.view("Registry", "checker_tenant", DELEGATED)
+        where = (DELEGATED, since)
+        deposit = self._call("Delegation", "deposit", *where, amount)
+        self.run(delegator, deposit, "delegation: deposit")
+        set_commission = self._call("Delegation", "set_commission", DELEGATED, 2_000)
+        self.run(self.checkers[DELEGATED], set_commission, "delegation: commission")
+
+    def activate(self) -> None:
+        """Let what was deposited count."""
+        _, since = self.view("Registry", "checker_tenant", DELEGATED)
+        activate = self._call("Delegation", "activate", self.providers[0], DELEGATED, since)
+        self.run(DEPLOYER, activate, "delegation: activation")
+
+    def leave(self, last: int) -> None:
+        """Share in what the checker earned, and take some of the stake back."""
+        _, since = self.view("Registry", "checker_tenant", DELEGATED)
+        items = [item for item in self.seats[DELEGATED] if item[0] >= last - 1]
+        claim = self.calls.claim_checker(DELEGATED, items)
+        self.run(DEPLOYER, claim, f"claim with delegators, {_count(items, 'report')}")
+        collect = self._call("Delegation", "collect", self.providers[0], DELEGATED, since)
+        self.run(DEPLOYER, collect, "delegation: collection")
+        undelegate = self._call("Delegation", "undelegate", DELEGATED, since, 100 * TOKEN)
+        self.run(self.providers[0], undelegate, "delegation: leaving")
+
+    def punish(self, epoch: Epoch) -> None:
+        """Prove what was wrong in an odd bundle, and two reports of one checker."""
+        self.run(DEPLOYER, self.calls.slash_fraud(epoch, SHARD, FRAUD_LANE), "penalty: fraud")
+        wrong = self.calls.record_wrong(epoch, SHARD, Seat(WRONG_SEAT))
+        self.run(DEPLOYER, wrong, "penalty: wrong report")
+        first, second = (
+            self._sign(Seat(0), EQUIVOCATOR, self._report(epoch, [9_000] * LANES, 1))
+            for _ in range(2)
+        )
+        proof = self.calls.prove_equivocation(EQUIVOCATOR, first, second)
+        self.run(DEPLOYER, proof, "penalty: equivocation")
+
+    def steer(self) -> None:
+        """Change a parameter by way of the time lock, and pause."""
+        value = PRESET.min_provider_stake + TOKEN
+        self.run(DEPLOYER, self._call("Steward", "propose", 0, value), "steward: proposal")
+        self.chain.timestamp += PRESET.steward_delay_seconds
+        self.run(DEPLOYER, self._call("Steward", "execute", 0), "steward: execution")
+        self.run(DEPLOYER, self._call("Steward", "pause"), "steward: pause")
+
+    def _call(self, contract: str, function: str, *arguments: object) -> Call:
+        shape = get_interface(contract).functions[function]
+        return Call(self.deployment.address(contract), shape.encode(arguments))
+
+
+def _count(items: Sequence[object], what: str) -> str:
+    return f"{len(items)} {what}{'' if len(items) == 1 else 's'}"
 
 
 def measure() -> dict[str, Cost]:
     """Run everything; return the costs by kind."""
     bench = Bench()
     bench.register()
-    last = RING_EPOCHS + 2
+    bench.entrust()
+    last = RING_EPOCHS + 4
     for number in range(1, last + 1):
         bench.enter(number)
+        if number == RING_EPOCHS + 2:
+            bench.activate()
         bench.contribute()
         wrapped = number > RING_EPOCHS
-        bench.submit(Epoch(number), "bundle of 11 reports" if wrapped else "bundle, first in ring")
+        label = "bundle of 11 reports" if wrapped else "bundle, first in ring"
+        bench.submit(Epoch(number), label, is_odd=number == last)
     bench.enter(last + 2)
     bench.claim(last)
+    bench.leave(last)
+    bench.punish(Epoch(last))
+    bench.steer()
     return bench.costs
 
 
