@@ -12,7 +12,7 @@ from typing import Final
 
 from chain.abi import get_interface
 from chain.deployment import Deployment
-from chain.records import Call, SlotKind
+from chain.records import Call, Parameter, SlotKind
 from protocols.errors import LocalError
 from protocols.hashing import keccak256
 from protocols.lanes import encode_words, pack_words
@@ -24,6 +24,9 @@ MAX_CLAIMS: Final = 64
 
 MAX_CLOSED: Final = 64
 """Epochs that one transaction closes, as in Rewards.vy."""
+
+BPS: Final = 10_000
+"""What a part of something is counted in."""
 
 CONTRIBUTE_GAS: Final = 250_000
 COMMIT_GAS: Final = 250_000
@@ -142,6 +145,62 @@ class Calls:
     def record_wrong(self, epoch: Epoch, shard: Shard, seat: Seat) -> Call:
         """Count a report of an accepted bundle that deviates in more than half of the lanes."""
         return self._build("Penalties", "record_wrong", epoch, shard, seat)
+
+    def delegate(self, checker: int, since: Epoch, amount: int) -> tuple[Call, Call]:
+        """Approve `amount`, then leave it for the checker whose tenancy began in `since`.
+
+        It counts once it is activated, which is possible after the warm-up.
+        """
+        return (
+            self.approve(self.deployment.address("Delegation"), amount),
+            self._build("Delegation", "deposit", checker, since, amount),
+        )
+
+    def take_back(self, checker: int, since: Epoch) -> Call:
+        """Take back what the sender left for a checker and what is not activated."""
+        return self._build("Delegation", "take_back", checker, since)
+
+    def activate(self, owner: Wallet, checker: int, since: Epoch) -> Call:
+        """Make what somebody left for a checker count, after the warm-up."""
+        return self._build("Delegation", "activate", owner, checker, since)
+
+    def undelegate(self, checker: int, since: Epoch, shares: int) -> Call:
+        """Take shares of the sender's out of what counts for a checker; locked for the delay."""
+        return self._build("Delegation", "undelegate", checker, since, shares)
+
+    def withdraw_delegation(self, owner: Wallet, checker: int, since: Epoch) -> Call:
+        """Pay out to a delegator what it has undelegated, once the delay is over."""
+        return self._build("Delegation", "withdraw", owner, checker, since)
+
+    def collect(self, owner: Wallet, checker: int, since: Epoch) -> Call:
+        """Pay a delegator its part of a checker's rewards."""
+        return self._build("Delegation", "collect", owner, checker, since)
+
+    def set_commission(self, checker: int, bps: int) -> Call:
+        """Announce what part of its rewards the sending checker gives to its delegators."""
+        if not 0 <= bps <= BPS:
+            raise LocalError(f"commission: found {bps}, expected 0 … {BPS} ten-thousandths")
+        return self._build("Delegation", "set_commission", checker, bps)
+
+    def propose(self, parameter: Parameter, value: int) -> Call:
+        """Propose a value; the Steward's owner may."""
+        return self._build("Steward", "propose", parameter, value)
+
+    def execute_proposal(self, parameter: Parameter) -> Call:
+        """Make a proposal count whose time lock is over."""
+        return self._build("Steward", "execute", parameter)
+
+    def cancel_proposal(self, parameter: Parameter) -> Call:
+        """Withdraw a proposal; the Steward's owner may."""
+        return self._build("Steward", "cancel", parameter)
+
+    def pause(self) -> Call:
+        """Stop new bundles for some days; the Steward's owner or guardian may."""
+        return self._build("Steward", "pause")
+
+    def unpause(self) -> Call:
+        """End a pause early; the Steward's owner or guardian may."""
+        return self._build("Steward", "unpause")
 
     def fund(self, amount: int) -> tuple[Call, Call]:
         """Approve `amount`, then add it to the fund that rewards are paid from."""

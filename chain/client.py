@@ -16,8 +16,11 @@ from chain.hexes import parse_hex_bytes, to_hex
 from chain.records import (
     BundleRecord,
     Commitment,
+    DelegationPool,
     Head,
+    Holding,
     Log,
+    Parameter,
     Receipt,
     SlotKind,
     SlotRecord,
@@ -37,10 +40,6 @@ PAGE: Final = 64
 
 MAX_SLOTS: Final = 1 << 20
 """Slots of a kind that are read at most: an endpoint that makes up more is not believed."""
-
-MIN_PROVIDER_STAKE: Final = 0
-MIN_CHECKER_STAKE: Final = 1
-"""Numbers of the Steward's parameters, as in Steward.vy."""
 
 NO_BUNDLE: Final = "consensus: no bundle"
 
@@ -199,9 +198,20 @@ class ChainClient:
 
     async def minimum_stake(self, kind: SlotKind, block: BlockTag = "latest") -> int:
         """Return the stake that a registration takes, in the token's smallest unit."""
-        number = MIN_PROVIDER_STAKE if kind is SlotKind.PROVIDER else MIN_CHECKER_STAKE
-        (amount,) = await self._read(block, "Steward", "value", number)
-        return int(amount)
+        is_provider = kind is SlotKind.PROVIDER
+        return await self.parameter(
+            Parameter.MIN_PROVIDER_STAKE if is_provider else Parameter.MIN_CHECKER_STAKE, block
+        )
+
+    async def parameter(self, parameter: Parameter, block: BlockTag = "latest") -> int:
+        """Return what a parameter of the Steward's is now."""
+        (value,) = await self._read(block, "Steward", "value", parameter)
+        return int(value)
+
+    async def paused_until(self, block: BlockTag = "latest") -> int:
+        """Return from when on bundles are taken, in Unix seconds; 0 if they were never paused."""
+        (until,) = await self._read(block, "Registry", "paused_until")
+        return int(until)
 
     async def stake_of(self, kind: SlotKind, index: int, block: BlockTag = "latest") -> int:
         """Return the own stake that is left in a slot, 0 when it was withdrawn or slashed."""
@@ -222,6 +232,33 @@ class ChainClient:
         """Tell whether a provider was punished for the majority's mark in an epoch."""
         (punished,) = await self._read(block, "Penalties", "fraud_punished", provider, epoch)
         return bool(punished)
+
+    async def tenant(self, checker: int, block: BlockTag = "latest") -> tuple[Wallet, Epoch] | None:
+        """Return who holds a checker slot, or held it last, and the first epoch of its tenancy."""
+        wallet, since = await self._read(block, "Registry", "checker_tenant", checker)
+        found = Wallet(parse_hex_bytes(wallet, 20))
+        return (found, Epoch(since)) if any(found) else None
+
+    async def commission(self, checker: int, block: BlockTag = "latest") -> int:
+        """Return what part of its rewards a checker gives to its delegators, in ten-thousandths;
+        0 when it has none."""
+        (bps,) = await self._read(block, "Delegation", "commission", checker)
+        return int(bps)
+
+    async def delegation_pool(
+        self, checker: int, since: Epoch, block: BlockTag = "latest"
+    ) -> DelegationPool:
+        """Return what all delegators of a checker's tenancy have together."""
+        (pool,) = await self._read(block, "Delegation", "pool", checker, since)
+        shares, stake, _, leaving, *_, closed = pool
+        return DelegationPool(shares, stake, leaving, closed)
+
+    async def holding(
+        self, owner: Wallet, checker: int, since: Epoch, block: BlockTag = "latest"
+    ) -> Holding:
+        """Return what one delegator has in a checker's tenancy."""
+        (holding,) = await self._read(block, "Delegation", "holding", owner, checker, since)
+        return Holding(*holding)
 
     async def reward_fund(self, block: BlockTag = "latest") -> int:
         """Return what is left to pay rewards from."""

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from chain.abi import EventShape, get_interface
+from chain.delegation_events import DELEGATION_EVENTS, DelegationEvent
 from chain.deployment import Deployment
 from chain.errors import MalformedAnswerError
 from chain.hexes import parse_hex_bytes
@@ -123,6 +124,45 @@ class Cancelled:
     """A proposal for a parameter of the Steward was taken back."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipOffered:
+    """The Steward's owner offered its place to `heir`."""
+
+    owner: Wallet
+    heir: Wallet
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipTransferred:
+    """The Steward has another owner; nobody was it `before` when that is the zero address."""
+
+    before: Wallet
+    owner: Wallet
+
+
+@dataclass(frozen=True, slots=True)
+class GuardianChanged:
+    """Somebody else may pause new bundles beside the owner."""
+
+    before: Wallet
+    guardian: Wallet
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Owner or guardian stopped new bundles until that moment (Unix seconds)."""
+
+    sender: Wallet
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaused:
+    """Owner or guardian ended a pause early."""
+
+    sender: Wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +298,11 @@ Event: TypeAlias = (
     | Proposed
     | Executed
     | Cancelled
+    | OwnershipOffered
+    | OwnershipTransferred
+    | GuardianChanged
+    | Paused
+    | Unpaused
     | Committed
     | Contributed
     | SeedFrozen
@@ -269,6 +314,7 @@ Event: TypeAlias = (
     | Equivocated
     | FraudPunished
     | WrongRecorded
+    | DelegationEvent
 )
 
 
@@ -390,6 +436,11 @@ _BUILDERS: Final[Mapping[tuple[str, str], Builder]] = {
     ("Steward", "Proposed"): _proposed,
     ("Steward", "Executed"): _executed,
     ("Steward", "Cancelled"): _cancelled,
+    ("Steward", "OwnershipOffered"): _plain(OwnershipOffered),
+    ("Steward", "OwnershipTransferred"): _plain(OwnershipTransferred),
+    ("Steward", "GuardianChanged"): _plain(GuardianChanged),
+    ("Steward", "Paused"): _plain(Paused),
+    ("Steward", "Unpaused"): _plain(Unpaused),
     ("Beacon", "Committed"): _committed,
     ("Beacon", "Contributed"): _contributed,
     ("Beacon", "SeedFrozen"): _plain(SeedFrozen),
@@ -398,6 +449,7 @@ _BUILDERS: Final[Mapping[tuple[str, str], Builder]] = {
     ("Rewards", "EpochClosed"): _plain(EpochClosed),
     ("Rewards", "ProviderPaid"): _plain(ProviderPaid),
     ("Rewards", "CheckerPaid"): _plain(CheckerPaid),
+    **{("Delegation", event.__name__): _plain(event) for event in DELEGATION_EVENTS},
     ("Penalties", "Equivocated"): _plain(Equivocated),
     ("Penalties", "FraudPunished"): _plain(FraudPunished),
     ("Penalties", "WrongRecorded"): _plain(WrongRecorded),

@@ -26,6 +26,16 @@ class SlotKind(IntEnum):
     CHECKER = 1
 
 
+class Parameter(IntEnum):
+    """What the Steward's owner may change, within bounds, with its number there."""
+
+    MIN_PROVIDER_STAKE = 0
+    MIN_CHECKER_STAKE = 1
+    FRAUD_SLASH_BPS = 2
+    BOUNTY_BPS = 3
+    EMISSION_BPS = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """A block, as far as the node cares; `timestamp` in Unix seconds, `base_fee` in wei per gas."""
@@ -132,6 +142,37 @@ class Totals:
 
     provider_total: int
     checker_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class DelegationPool:
+    """What all delegators of a checker's tenancy have together.
+
+    `stake` is what the `shares` are worth, `leaving` what is undelegated and not paid out yet.
+    `closed` when all was slashed: then nothing more is taken.
+    """
+
+    shares: int
+    stake: int
+    leaving: int
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What one delegator has in a checker's tenancy, in the token's smallest unit.
+
+    `waiting` can be activated from `ready_epoch` on; `shares` are worth `stake` now; `leaving` can
+    be withdrawn from `unlocks_at` (Unix seconds) on; `rewards` can be collected.
+    """
+
+    waiting: int
+    ready_epoch: Epoch
+    shares: int
+    stake: int
+    leaving: int
+    unlocks_at: int
+    rewards: int
 
 
 @dataclass(frozen=True, slots=True)

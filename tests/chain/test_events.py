@@ -5,6 +5,18 @@ from typing import Any
 
 import pytest
 
+from chain.abi import CONTRACTS, get_interface
+from chain.delegation_events import (
+    Activated,
+    Collected,
+    CommissionAnnounced,
+    DelegationSlashed,
+    Deposited,
+    Distributed,
+    Returned,
+    TakenBack,
+    Undelegated,
+)
 from chain.errors import MalformedAnswerError
 from chain.events import (
     BundleAccepted,
@@ -20,7 +32,11 @@ from chain.events import (
     Executed,
     FraudPunished,
     Funded,
+    GuardianChanged,
     Left,
+    OwnershipOffered,
+    OwnershipTransferred,
+    Paused,
     Proposed,
     ProviderPaid,
     Registered,
@@ -29,6 +45,7 @@ from chain.events import (
     StakeAdded,
     Suspended,
     Transferred,
+    Unpaused,
     Withdrawn,
     WrongRecorded,
     decode_event,
@@ -40,6 +57,11 @@ from tests.chain.samples import DEPLOYMENT, make_log
 ALICE = Wallet(b"\xaa" * 20)
 BOB = Wallet(b"\xbb" * 20)
 SECRET = b"\x55" * 32
+
+TENANCY = {"index": 3, "since": 4}
+
+NO_NEWS = {("Token", "Approval"), ("Consensus", "EIP712DomainChanged")}
+"""Events of ours that no node acts on."""
 
 CASES: list[tuple[str, str, dict[str, Any], Event]] = [
     (
@@ -108,6 +130,75 @@ CASES: list[tuple[str, str, dict[str, Any], Event]] = [
     ("Steward", "Proposed", {"id": 3, "value": 5, "ready_at": 9}, Proposed(3, 5, 9)),
     ("Steward", "Executed", {"id": 3, "value": 5}, Executed(3, 5)),
     ("Steward", "Cancelled", {"id": 3}, Cancelled(3)),
+    (
+        "Steward",
+        "OwnershipOffered",
+        {"owner": ALICE, "heir": BOB},
+        OwnershipOffered(ALICE, BOB),
+    ),
+    (
+        "Steward",
+        "OwnershipTransferred",
+        {"before": ALICE, "owner": BOB},
+        OwnershipTransferred(ALICE, BOB),
+    ),
+    (
+        "Steward",
+        "GuardianChanged",
+        {"before": ALICE, "guardian": BOB},
+        GuardianChanged(ALICE, BOB),
+    ),
+    ("Steward", "Paused", {"sender": ALICE, "until": 9}, Paused(ALICE, 9)),
+    ("Steward", "Unpaused", {"sender": ALICE}, Unpaused(ALICE)),
+    (
+        "Delegation",
+        "Deposited",
+        {**TENANCY, "owner": ALICE, "amount": 5, "ready_epoch": 9},
+        Deposited(ALICE, 3, Epoch(4), 5, Epoch(9)),
+    ),
+    (
+        "Delegation",
+        "TakenBack",
+        {**TENANCY, "owner": ALICE, "amount": 5},
+        TakenBack(ALICE, 3, Epoch(4), 5),
+    ),
+    (
+        "Delegation",
+        "Activated",
+        {**TENANCY, "owner": ALICE, "amount": 5, "shares": 6},
+        Activated(ALICE, 3, Epoch(4), 5, 6),
+    ),
+    (
+        "Delegation",
+        "Undelegated",
+        {**TENANCY, "owner": ALICE, "amount": 5, "shares": 6, "unlocks_at": 99},
+        Undelegated(ALICE, 3, Epoch(4), 5, 6, 99),
+    ),
+    (
+        "Delegation",
+        "Returned",
+        {**TENANCY, "owner": ALICE, "amount": 5},
+        Returned(ALICE, 3, Epoch(4), 5),
+    ),
+    ("Delegation", "Distributed", {**TENANCY, "amount": 5}, Distributed(3, Epoch(4), 5)),
+    (
+        "Delegation",
+        "Collected",
+        {**TENANCY, "owner": ALICE, "amount": 5},
+        Collected(ALICE, 3, Epoch(4), 5),
+    ),
+    (
+        "Delegation",
+        "DelegationSlashed",
+        {**TENANCY, "active": 5, "leaving": 6},
+        DelegationSlashed(3, Epoch(4), 5, 6),
+    ),
+    (
+        "Delegation",
+        "CommissionAnnounced",
+        {**TENANCY, "bps": 5_000, "from_epoch": 9},
+        CommissionAnnounced(3, Epoch(4), 5_000, Epoch(9)),
+    ),
     (
         "Beacon",
         "SeedFrozen",
@@ -237,3 +328,8 @@ def test_what_is_not_ours_is_nothing() -> None:
     # The same topic from another of our contracts is not that event.
     elsewhere = replace(log, address=DEPLOYMENT.address("Token"))
     assert decode_event(DEPLOYMENT, elsewhere) is None
+
+
+def test_every_event_of_ours_has_a_case() -> None:
+    emitted = {(name, event) for name in CONTRACTS for event in get_interface(name).events}
+    assert {(contract, name) for contract, name, _, _ in CASES} == emitted - NO_NEWS
