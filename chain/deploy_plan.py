@@ -30,6 +30,10 @@ STAKE_UNIT: Final = TOKEN
 REUSE_MARGIN_EPOCHS: Final = 1
 """A slot is reused only when its last epoch has left the ring of scores, and one epoch more."""
 
+WARMUP_MARGIN_EPOCHS: Final = 1
+"""Delegated stake counts when everything that was earned before it came can be claimed no more, and
+one epoch later."""
+
 WHOLE_EMISSION_BPS: Final = 10_000
 """The emission schedule is paid in full to begin with; the Steward can only lower it."""
 
@@ -218,8 +222,7 @@ def _delegation(
         addresses["Registry"],
         addresses["Rewards"],
         addresses["Penalties"],
-        # Longer than anything can be claimed: nobody shares in what was earned before it came.
-        options.preset.ring_epochs + 1,
+        options.preset.ring_epochs + WARMUP_MARGIN_EPOCHS,
     )
 
 

@@ -1,15 +1,17 @@
 """The deployment file: everything a node must know to take part, in one place.
 
-JSON, format version 1:
+JSON, format version 2:
 
-    {"format": 1, "network_id": "0x…", "chain_id": 31337, "genesis": 1760000000, "block": 7,
-     "contracts": {"Token": {"address": "0x…", "code_hash": "0x…"}, "Registry": …, "Beacon": …,
-                   "Consensus": …, "Rewards": …},
+    {"format": 2, "network_id": "0x…", "chain_id": 31337, "genesis": 1760000000, "block": 7,
+     "contracts": {"Token": {"address": "0x…", "code_hash": "0x…"}, "Registry": …, "Steward": …,
+                   "Beacon": …, "Consensus": …, "Rewards": …, "Delegation": …, "Penalties": …},
      "preset": {"name": "minimal", "epoch_seconds": 24, …}}
 
 `genesis` is the start of epoch 0 in Unix seconds, `block` the first block that can hold events of
 these contracts, `code_hash` the keccak256 of the code at the address, `preset` the complete set
-of numbers that the contracts were deployed with and that all nodes must agree on.
+of numbers that the contracts were deployed with and that all nodes must agree on. The numbers of it
+that the Steward may change later (least stakes, what slashing costs) are those of the beginning:
+nodes ask the chain for them. Format 1 had the five contracts of the first generation.
 
 The loader is strict: a field that is missing, unknown or of the wrong form is an error that names
 it, since a node with other numbers than its peers is worse than no node.
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from chain.abi import CONTRACTS, get_interface
+from chain.deploy_plan import REUSE_MARGIN_EPOCHS, STAKE_UNIT, WARMUP_MARGIN_EPOCHS
 from chain.errors import DeploymentFileError, WrongChainError
 from chain.hexes import parse_hex_bytes, to_hex
 from chain.rpc import JsonRpc
@@ -33,7 +36,9 @@ from protocols.params import Preset
 from protocols.signing import compute_network_id
 from protocols.types import Digest, NetworkId, Wallet
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+
+_OLD_FORMAT: Final = 1
 
 MAX_FILE_BYTES: Final = 64 * 1024
 """A deployment file has some 2 KiB."""
@@ -139,6 +144,11 @@ def parse_deployment(data: bytes) -> Deployment:
         raise DeploymentFileError(f"found no JSON: {error}") from None
     top = _Object("", parsed)
     found_format = top.take("format", int)
+    if found_format == _OLD_FORMAT:
+        raise DeploymentFileError(
+            f"format: found {_OLD_FORMAT}, expected {FORMAT}: it is of contracts without slashing "
+            "and delegation, which this version cannot work with; ask for the new file, or deploy"
+        )
     if found_format != FORMAT:
         raise DeploymentFileError(f"format: found {found_format}, expected {FORMAT}")
     network_id = top.take_bytes("network_id", 32)
@@ -161,7 +171,8 @@ def parse_deployment(data: bytes) -> Deployment:
 
 
 async def verify_deployment(rpc: JsonRpc, deployment: Deployment) -> None:
-    """Check that the endpoint serves the chain of the deployment, with its code and numbers.
+    """Check that the endpoint serves the chain of the deployment, with its code, and that the
+    contracts know each other and the numbers.
 
     Raises WrongChainError, or the errors of `Rpc.request`.
     """
@@ -174,14 +185,14 @@ async def verify_deployment(rpc: JsonRpc, deployment: Deployment) -> None:
             raise WrongChainError(
                 f"{name}: found {found} at {address}, expected the code of the deployment"
             )
-    for (name, function), number in _numbers_of(deployment).items():
+    for (name, function), expected in (_links_of(deployment) | _numbers_of(deployment)).items():
         shape = get_interface(name).functions[function]
         call = {"to": to_hex(deployment.address(name)), "data": to_hex(shape.encode(()))}
-        (value,) = shape.decode(await rpc.octets("eth_call", call, "latest"))
-        if value != number:
+        (found,) = shape.decode(await rpc.octets("eth_call", call, "latest"))
+        if found != expected:
             raise WrongChainError(
-                f"{name}.{function}: found {value} on the chain, "
-                f"expected {number} of the deployment file"
+                f"{name}.{function}: found {found} on the chain, "
+                f"expected {expected} of the deployment file"
             )
 
 
@@ -192,13 +203,25 @@ async def verify_chain_id(rpc: JsonRpc, chain_id: int) -> None:
         raise WrongChainError(f"chain id: found {found}, expected {chain_id}")
 
 
-def _numbers_of(deployment: Deployment) -> dict[tuple[str, str], int]:
+def _links_of(deployment: Deployment) -> dict[tuple[str, str], int | str]:
+    """The addresses that the contracts know of each other: by the view that is named after it."""
+    return {
+        (name, other.lower()): to_hex(deployment.address(other))
+        for name in CONTRACTS
+        for other in CONTRACTS
+        if other.lower() in get_interface(name).functions
+    }
+
+
+def _numbers_of(deployment: Deployment) -> dict[tuple[str, str], int | str]:
     """The numbers of a deployment that its contracts know too, by the view that tells them."""
     preset = deployment.preset
     return {
         ("Registry", "genesis"): deployment.genesis,
+        ("Registry", "stake_unit"): STAKE_UNIT,
         ("Registry", "epoch_seconds"): preset.epoch_seconds,
         ("Registry", "unstake_delay_seconds"): preset.unstake_delay_seconds,
+        ("Registry", "reuse_delay_epochs"): preset.ring_epochs + REUSE_MARGIN_EPOCHS,
         ("Steward", "delay_seconds"): preset.steward_delay_seconds,
         ("Consensus", "seats"): preset.seats,
         ("Consensus", "grace_seconds"): preset.grace_seconds,
@@ -206,6 +229,12 @@ def _numbers_of(deployment: Deployment) -> dict[tuple[str, str], int]:
         ("Consensus", "ring_epochs"): preset.ring_epochs,
         ("Rewards", "provider_pool"): preset.provider_pool,
         ("Rewards", "checker_pool"): preset.checker_pool,
+        ("Rewards", "era_epochs"): preset.era_epochs,
+        ("Rewards", "carry_epochs"): preset.carry_epochs,
+        ("Delegation", "warmup_epochs"): preset.ring_epochs + WARMUP_MARGIN_EPOCHS,
+        ("Penalties", "week_epochs"): preset.ban_week_epochs,
+        ("Penalties", "month_epochs"): preset.ban_month_epochs,
+        ("Penalties", "half_year_epochs"): preset.ban_half_year_epochs,
     }
 
 

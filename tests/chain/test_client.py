@@ -264,6 +264,15 @@ async def test_a_deployment_is_held_against_the_chain() -> None:
                 replace(good, preset=replace(good.preset, seats=5)),
                 r"Consensus\.seats: found 4 on the chain, expected 5",
             ),
+            (
+                replace(good, preset=replace(good.preset, ban_month_epochs=5)),
+                r"Penalties\.month_epochs: found 60 on the chain, expected 5",
+            ),
+            # The code is there, but it is not the token that the others know.
+            (
+                replace(good, contracts={**good.contracts, "Token": good.contracts["Beacon"]}),
+                r"Registry\.token: found 0x\w+ on the chain, expected 0x\w+",
+            ),
         ]
         for deployment, words in cases:
             with pytest.raises(WrongChainError, match=words):

@@ -63,7 +63,8 @@ def test_writing_replaces_the_file_in_one_step(
     ("change", "words"),
     [
         (lambda d: d.pop("format"), "format: missing"),
-        (lambda d: d.update(format=2), "format: found 2, expected 1"),
+        (lambda d: d.update(format=3), "format: found 3, expected 2"),
+        (lambda d: d.update(format=1), "format: found 1, expected 2: it is of contracts without"),
         (lambda d: d.update(format="1"), "format: found '1', expected int"),
         (lambda d: d.update(chain_id=True), "chain_id: found 'True', expected int"),
         (lambda d: d.update(chain_id=-1), "chain_id: found -1, expected 0 or more"),
@@ -73,6 +74,7 @@ def test_writing_replaces_the_file_in_one_step(
         (lambda d: d.update(network_id="0x12"), "network_id: found '0x12', expected 32"),
         (lambda d: d.update(contracts=[]), "contracts: found"),
         (lambda d: d["contracts"].pop("Beacon"), "contracts.Beacon: missing"),
+        (lambda d: d["contracts"].pop("Steward"), "contracts.Steward: missing"),
         (lambda d: d["contracts"].update(Rental={}), "contracts.Rental: unknown field"),
         (lambda d: d["contracts"].update(Token=5), "contracts.Token: found '5', expected dict"),
         (
@@ -84,6 +86,7 @@ def test_writing_replaces_the_file_in_one_step(
         (lambda d: d["preset"].pop("seats"), "preset.seats: missing"),
         (lambda d: d["preset"].update(seats="4"), "preset.seats: found '4', expected int"),
         (lambda d: d["preset"].update(sheets=4), "preset.sheets: unknown field"),
+        (lambda d: d["preset"].pop("carry_epochs"), "preset.carry_epochs: missing"),
         (lambda d: d["preset"].pop("k"), "preset.k: missing"),
         (lambda d: d["preset"].update(k=0), "preset: k = 0"),
         (lambda d: d["preset"].update(name=5), "preset.name: found '5', expected str"),
