@@ -277,6 +277,26 @@ def test_a_suspended_checker_answers_as_well(small: World) -> None:
     assert small.registry.checker(0).exit_epoch == 2
 
 
+def test_what_was_entrusted_to_it_is_slashed_as_well(small: World) -> None:
+    small.give("friend", 6 * UNIT)
+    with boa.env.prank(wallet("friend")):
+        small.token.approve(small.delegation, 6 * UNIT)
+        small.delegation.deposit(2, 1, 6 * UNIT)
+        small.enter(1 + RING + 1)
+        small.delegation.activate(wallet("friend"), 2, 1)
+        small.delegation.undelegate(2, 1, 2 * UNIT)
+    assert small.registry.checker(2).stake_units == 14
+    before = small.rewards.available()
+    slashed = 16 * UNIT
+    bounty = slashed * BOUNTY_BPS // 10_000
+    assert convict(small, 2, small.epoch) == bounty
+    assert events(small.penalties)[-1].slashed == slashed
+    assert small.rewards.available() == before + slashed - bounty
+    assert small.token.balanceOf(small.delegation) == 0
+    assert small.token.balanceOf(small.penalties) == 0
+    assert small.registry.checker(2).stake_units == 0
+
+
 def test_the_steward_sets_the_bounty(small: World) -> None:
     for bps, bounty in ((0, 0), (2_000, STAKE // 5)):
         with boa.env.prank(wallet("owner")):

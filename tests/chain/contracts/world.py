@@ -275,8 +275,9 @@ def build(
         era,
         carry,
     )
-    # Until Delegation is there, something that only holds its place.
-    delegation = deployer("NoDelegation").deploy()
+    delegation = deployer("Delegation").deploy(
+        token, registry, rewards, at["Penalties"], ring + 1
+    )
     penalties = deployer("Penalties").deploy(
         token,
         registry,
