@@ -156,18 +156,23 @@ def test_every_reason_of_the_contracts_is_stated() -> None:
         reason
         for source in (ROOT / "chain" / "contracts").glob("*.vy")
         for reason in re.findall(
-            r'"((?:token|registry|beacon|consensus|rewards): [^"]+)"',
+            r'"((?:token|registry|steward|beacon|consensus|rewards|penalties): [^"]+)"',
             source.read_text(encoding="utf-8"),
         )
     }
     stated = set(
-        re.findall(r"`((?:token|registry|beacon|consensus|rewards): [^`]+)`", read("contracts.md"))
+        re.findall(
+            r"`((?:token|registry|steward|beacon|consensus|rewards|penalties): [^`]+)`",
+            read("contracts.md"),
+        )
     )
 
     assert stated == found
 
 
-@pytest.mark.parametrize("name", ["Registry", "Beacon", "Consensus", "Rewards"])
+@pytest.mark.parametrize(
+    "name", ["Registry", "Steward", "Beacon", "Consensus", "Rewards", "Penalties"]
+)
 def test_every_call_and_event_of_a_contract_is_named(name: str) -> None:
     artefact = json.loads((ROOT / "chain" / "artefacts" / f"{name}.json").read_text("utf-8"))
     text = section(read("contracts.md"), f"## {name}", deep=True)

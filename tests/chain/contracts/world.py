@@ -275,9 +275,7 @@ def build(
         era,
         carry,
     )
-    delegation = deployer("Delegation").deploy(
-        token, registry, rewards, at["Penalties"], ring + 1
-    )
+    delegation = deployer("Delegation").deploy(token, registry, rewards, at["Penalties"], ring + 1)
     penalties = deployer("Penalties").deploy(
         token,
         registry,
