@@ -73,14 +73,36 @@ def compute_domain_separator(chain_id: int, consensus: Wallet) -> Digest:
 
 def compute_report_digest(domain: Digest, report: Report) -> Digest:
     """Hash what the checker's wallet signs (EIP-712)."""
+    return compute_statement_digest(
+        domain,
+        report.epoch,
+        report.shard,
+        online=report.online,
+        fraud=report.fraud,
+        scores=keccak256(encode_words(pack_words(report.scores))),
+        evidence=report.evidence,
+    )
+
+
+def compute_statement_digest(
+    domain: Digest,
+    epoch: Epoch,
+    shard: Shard,
+    *,
+    online: int,
+    fraud: int,
+    scores: Digest,
+    evidence: Digest,
+) -> Digest:
+    """Hash a report of which only the hash of the score words is known, as Penalties.vy does."""
     struct = keccak256(
         _REPORT_TYPE,
-        report.epoch.to_bytes(32, "big"),
-        report.shard.to_bytes(32, "big"),
-        report.online.to_bytes(32, "big"),
-        report.fraud.to_bytes(32, "big"),
-        keccak256(encode_words(pack_words(report.scores))),
-        report.evidence,
+        epoch.to_bytes(32, "big"),
+        shard.to_bytes(32, "big"),
+        online.to_bytes(32, "big"),
+        fraud.to_bytes(32, "big"),
+        scores,
+        evidence,
     )
     return keccak256(b"\x19\x01", domain, struct)
 
