@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "testnet": "run a whole network on this machine",
     "bench": "measure what this machine would score as a provider",
     "status": "show a node: registration, stake, scores, rewards, balances",
+    "audit": "recompute an epoch from the chain and compare",
     "doctor": "check this machine: GPUs, software, data directory, chain",
     "deploy": "put the contracts on a chain",
     "stake": "add to a stake, leave, get it back",

@@ -70,6 +70,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="the chain is disturbed on purpose: only the last epoch must settle, and all accounts",
     )
+    parser.add_argument(
+        "--audit",
+        action="store_true",
+        help="at the end, recompute every epoch from the chain's data, as `kaisar audit` does",
+    )
     parser.add_argument("--keep", action="store_true", help="keep keys, data and logs")
     parser.add_argument(
         "--json", dest="json_path", type=Path, metavar="PATH", help="write the result as JSON"
@@ -111,7 +116,11 @@ def run(arguments: argparse.Namespace) -> int:
         with open_screen() as screen:
             screen.say(f"data and logs are in {directory}")
             options = TestnetOptions(
-                directory, funder, arguments.rpc, allow_skipped=arguments.allow_skipped
+                directory,
+                funder,
+                arguments.rpc,
+                allow_skipped=arguments.allow_skipped,
+                audit=arguments.audit,
             )
             outcome = trio.run(run_testnet, plan, options, screen)
     finally:

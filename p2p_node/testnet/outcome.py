@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from chain.audit.judging import Verdict
 from protocols.params import LANES, Preset
 from protocols.reports import compute_weight
 from protocols.types import Epoch, Shard, Wallet
@@ -119,6 +120,8 @@ class Outcome:
     allow_skipped: bool = False
     """Epochs without bundles are no failure, as long as the last one has them all again."""
     problems: list[str] = field(default_factory=list)
+    audited: list[Verdict] = field(default_factory=list)
+    """What audits of the run's epochs came to; empty without `--audit`."""
 
     @property
     def ok(self) -> bool:
@@ -127,6 +130,7 @@ class Outcome:
         judged = self.counted[-1:] if self.allow_skipped else self.counted
         return (
             self.balances_ok
+            and all(verdict.is_equal for verdict in self.audited)
             and bool(judged)
             and all(len(epoch.bundles) == self.shards for epoch in judged)
             and all(
@@ -200,6 +204,15 @@ class Outcome:
             ],
             "balances_ok": self.balances_ok,
             "problems": self.problems,
+            "audits": [
+                {
+                    "epoch": verdict.epoch,
+                    "equal": verdict.is_equal,
+                    "compared": sum(verdict.counts.values()),
+                    "difference": verdict.difference and str(verdict.difference),
+                }
+                for verdict in self.audited
+            ],
         }
 
     def _penalty_json(self, penalty: Penalty) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One run of a local network, from an empty directory to the last unit of every balance."""
 
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from chain.audit.auditing import audit_epochs, closes_at
 from chain.calls import Calls
 from chain.client import ChainClient
 from chain.deploy import DeploymentOptions, deploy
@@ -72,6 +74,8 @@ class TestnetOptions:
     rpc_url: str | None = None
     allow_skipped: bool = False
     """Whether the chain is disturbed on purpose, so that epochs may be lost to it."""
+    audit: bool = False
+    """Whether every epoch is recomputed from the chain's data at the end."""
 
 
 async def run_testnet(plan: TestnetPlan, options: TestnetOptions, screen: Screen) -> Outcome:
@@ -192,6 +196,8 @@ class _Run:
         last = Epoch(first + self._plan.epochs - 1)
         await self._follow(reader, outcome, first, last)
         await self._settle_accounts(reader, outcome, first, last)
+        if self._options.audit:
+            await self._audit(chain, outcome)
         self._collect_problems(outcome)
         return outcome
 
@@ -337,6 +343,24 @@ class _Run:
         differences += find_odd_penalties(outcome)
         outcome.problems.extend(differences)
         outcome.balances_ok = not differences and not unpaid
+
+    async def _audit(self, chain: ChainClient, outcome: Outcome) -> None:
+        """Audit every epoch whose grace is over in the final blocks, as anybody could."""
+        self._screen.say("auditing every epoch from the chain's own data")
+        final = await chain.head("finalized")
+        epochs = itertools.takewhile(
+            lambda epoch: closes_at(chain.deployment, epoch) <= final.timestamp,
+            map(Epoch, itertools.count()),
+        )
+        outcome.audited = await audit_epochs(chain, list(epochs), lambda *_: None)
+        for verdict in outcome.audited:
+            if verdict.difference is not None:
+                outcome.problems.append(f"audit of epoch {verdict.epoch}: {verdict.difference}")
+        compared = sum(sum(verdict.counts.values()) for verdict in outcome.audited)
+        equal = sum(verdict.is_equal for verdict in outcome.audited)
+        self._screen.say(
+            f"{equal} of {len(outcome.audited)} epochs are equal, {compared} values compared"
+        )
 
     async def _wait_for_blocks(self, chain: ChainClient, count: int) -> int:
         """Let transactions still on their way arrive; return the number of the newest block."""

@@ -26,6 +26,7 @@ def test_adversaries_earn_nothing(tmp_path: Path) -> None:
     adversaries = [
         *("--cheating-providers", "1", "--absent-providers", "1"),
         *("--lying-checkers", "1", "--copying-checkers", "1", "--equivocating-checkers", "1"),
+        "--audit",
     ]
     with run_network(tmp_path, "--epochs", "2", *adversaries) as network:
         result = network.finish(240)
@@ -48,6 +49,9 @@ def test_adversaries_earn_nothing(tmp_path: Path) -> None:
                 assert (checker["reported"], checker["reward"]) == (False, "0"), epoch
             elif checker["kind"] == "honest":
                 assert checker["error_rate"] < 0.25, epoch
+    # Whatever the adversaries did, every epoch is what the chain's own data make it.
+    assert len(result["audits"]) > 2
+    assert all(audit["equal"] and audit["compared"] for audit in result["audits"]), result["audits"]
     assert "openings row" in logs, "the cheating provider is refuted by its own openings"
     assert "commitment of seat" in copied, "the copier commits in time to what is an epoch old"
     assert "fails its audit: no transcript" in logs

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chain.audit.findings import Difference, Place
+from chain.audit.judging import Verdict
 from p2p_node.testnet.accounts import expected_balance, expected_holdings, find_odd_penalties
 from p2p_node.testnet.outcome import (
     Ban,
@@ -113,10 +115,25 @@ def test_a_run_is_ok_only_if_everything_is(outcome: Outcome, ok: bool) -> None:
     assert outcome.to_json()["ok"] is ok
 
 
+def test_an_audit_that_finds_a_difference_fails_the_run() -> None:
+    equal = Verdict(Epoch(3), False, True, {"Beacon.seed": 2, "Consensus.scores": 256}, None)
+    difference = Difference("Beacon", "seed", Place(3), "1", "2")
+    outcome = replace(make_outcome(settle()), audited=[equal])
+    assert outcome.ok
+    assert outcome.to_json()["audits"] == [
+        {"epoch": 3, "equal": True, "compared": 258, "difference": None}
+    ]
+    outcome.audited.append(replace(equal, difference=difference))
+    assert not outcome.ok
+    assert outcome.to_json()["audits"][1]["difference"] == (
+        "Beacon.seed (epoch 3): found 1, expected 2"
+    )
+
+
 def test_json_has_the_documented_form() -> None:
     result = make_outcome(settle()).to_json()
     assert set(result) == {
-        *("ok", "seconds", "epochs", "penalties", "bans", "balances_ok", "problems")
+        *("ok", "seconds", "epochs", "penalties", "bans", "balances_ok", "problems", "audits")
     }
     (epoch,) = result["epochs"]
     assert epoch["epoch"] == 3
