@@ -12,6 +12,7 @@ from p2p_node.node import Node
 from protocols.committee import compute_transmission_order
 from protocols.membership import EpochView
 from protocols.reports import agree
+from protocols.scoring import MILLI
 from protocols.types import Seat, Shard, TimeMs
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,10 @@ PATIENCE_PARTS = 4
 the rest: a report that is still on its way, or an audit that is not done."""
 
 MOST_WAITS = 2
+
+MAX_REVERTS = 3
+"""Bundles of one epoch and shard that this node pays for in vain. Whatever the contract has against
+it will not have changed by the fourth."""
 
 
 async def send_bundle(node: Node, view: EpochView, shard: Shard, seat: Seat) -> None:
@@ -34,6 +39,7 @@ async def send_bundle(node: Node, view: EpochView, shard: Shard, seat: Seat) -> 
     start = timeline.bundle_start(view.epoch) + order.index(seat) * preset.rank_delay_ms
     await node.clock.sleep_until(TimeMs(start))
     patience = preset.rank_delay_ms // PATIENCE_PARTS
+    reverts = 0
     with trio.move_on_at(node.clock.deadline(timeline.bundle_end(view.epoch))):
         for attempt in count():
             try:
@@ -43,7 +49,16 @@ async def send_bundle(node: Node, view: EpochView, shard: Shard, seat: Seat) -> 
                     continue
                 if not _is_complete(node, view, shard):
                     await _ask_around(node, view, shard)
-                if _is_ready(node, view, shard, attempt) and await _submit(node, view, shard):
+                if _is_ready(node, view, shard, attempt):
+                    await _wait_for_pause(node, view, shard)
+                    if await _submit(node, view, shard):
+                        return
+            except FailedError as error:
+                # Most likely somebody else's bundle came first; the next look at the chain tells.
+                logger.info("epoch %d shard %d: %s", view.epoch, shard, error)
+                reverts += 1
+                if reverts >= MAX_REVERTS:
+                    logger.warning("epoch %d shard %d: bundle given up", view.epoch, shard)
                     return
             except ChainError as error:
                 logger.warning("epoch %d shard %d: %s", view.epoch, shard, error)
@@ -63,6 +78,19 @@ def _is_ready(node: Node, view: EpochView, shard: Shard, attempt: int) -> bool:
     if node.reports.count(view.epoch, shard) < node.preset.quorum:
         return False
     return attempt >= MOST_WAITS or _is_complete(node, view, shard)
+
+
+async def _wait_for_pause(node: Node, view: EpochView, shard: Shard) -> None:
+    """Wait until the contract takes bundles, where the Steward has paused that."""
+    until = await node.chain.paused_until()
+    if until * MILLI > node.clock.now():
+        logger.warning(
+            "epoch %d shard %d: bundles are paused until %d (Unix seconds)",
+            view.epoch,
+            shard,
+            until,
+        )
+        await node.clock.sleep_until(TimeMs(until * MILLI))
 
 
 async def _ask_around(node: Node, view: EpochView, shard: Shard) -> None:
@@ -91,8 +119,7 @@ async def _submit(node: Node, view: EpochView, shard: Shard) -> bool:
             deadline=node.clock.deadline(end),
             is_obsolete=lambda: node.chain.has_bundle(view.epoch, shard),
         )
-    except (FailedError, ObsoleteError) as error:
-        # Most likely somebody else's bundle came first; the next look at the chain tells.
+    except ObsoleteError as error:
         logger.info("epoch %d shard %d: %s", view.epoch, shard, error)
         return False
     logger.info(

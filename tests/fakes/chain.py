@@ -1,4 +1,4 @@
-"""The chain as far as policing asks and pays: answers laid down, calls taken note of.
+"""The chain as far as bundles and policing ask and pay: answers laid down, calls taken note of.
 
 `test_policing.py` holds the names and parameters of both to those of the real client and manager.
 """
@@ -24,6 +24,8 @@ class FakeChain:
         self.stakes: dict[tuple[SlotKind, int], int] = {}
         self.standings: dict[int, Standing] = {}
         self.punished: set[tuple[int, Epoch]] = set()
+        self.paused = 0
+        """Unix seconds until which bundles are paused."""
         self.failures: list[ChainError] = []
         """Raised by the next reads, one each."""
 
@@ -32,6 +34,14 @@ class FakeChain:
     ) -> BundleRecord | None:
         await self._read()
         return self.bundles.get((epoch, shard))
+
+    async def has_bundle(self, epoch: Epoch, shard: Shard, block: BlockTag = "latest") -> bool:
+        await self._read()
+        return (epoch, shard) in self.bundles
+
+    async def paused_until(self, block: BlockTag = "latest") -> int:
+        await self._read()
+        return self.paused
 
     async def stake_of(self, kind: SlotKind, index: int, block: BlockTag = "latest") -> int:
         await self._read()
