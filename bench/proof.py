@@ -259,6 +259,8 @@ def measure() -> dict[str, Cost]:
         bench.contribute()
         wrapped = number > RING_EPOCHS
         label = "bundle of 11 reports" if wrapped else "bundle, first in ring"
+        if number == last:
+            label = "bundle, first mark of fraud"
         bench.submit(Epoch(number), label, is_odd=number == last)
     bench.enter(last + 2)
     bench.claim(last)
