@@ -40,6 +40,7 @@ from bench.gas_world import (
     make_people,
 )
 from chain.compile import ARTEFACTS_DIR, DEPLOYED
+from chain.records import Call
 from protocols.params import MAX_SCORE, TOKEN
 from protocols.types import Digest, Epoch
 
@@ -177,20 +178,21 @@ def _penalties(world: World) -> dict[str, int]:
     liar = world.seats(epoch)[WRONG_SEAT]
     reports[WRONG_SEAT] = world.sign(CHECKERS, WRONG_SEAT, world.checkers[liar], wrong)
     marked = world.submit(CHECKERS, epoch, reports)
-    one = reports[0]
-    cheat = world.seats(epoch)[0]
-    other = world.sign(
-        CHECKERS,
-        0,
-        world.checkers[cheat],
-        replace(one.report, evidence=Digest(world.random.randbytes(32))),
-    )
     calls, operator = world.calls, world.operator
+    seats = world.seats(epoch)
+
+    def contradict(checker: int) -> Call:
+        one = reports[seats.index(checker)]
+        other = replace(one.report, evidence=Digest(world.random.randbytes(32)))
+        two = world.sign(CHECKERS, one.seat, world.checkers[checker], other)
+        return calls.prove_equivocation(checker, one, two)
+
     return {
         "submit_11_with_fraud": marked,
         "slash_fraud": world.send(calls.slash_fraud(epoch, SHARD, MARKED_LANE), operator),
         "record_wrong": world.send(calls.record_wrong(epoch, SHARD, WRONG_SEAT), operator),
-        "prove_equivocation": world.send(calls.prove_equivocation(cheat, one, other), operator),
+        "prove_equivocation": world.send(contradict(0), operator),
+        "prove_equivocation_delegated": world.send(contradict(CHECKERS - 1), operator),
     }
 
 
