@@ -17,10 +17,10 @@ from protocols.types import Epoch
 
 BPS = 10_000
 
-MAX_POOL_UNITS = (1 << 56) - 1
-"""A pool has 56 bits where the contract stores it, in `pool_unit`s."""
+MAX_POOL_UNITS = (1 << 28) - 1
+"""A pool has 28 bits where the contract stores it, in `pool_unit`s."""
 
-_FINEST_POOL = 1 << 40
+_FINEST_POOL = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def compute_schedule(
 
 
 def compute_pool_unit(preset: Preset) -> int:
-    """What pools are whole numbers of, so that two epochs' pools share a word of the contract."""
+    """What pools are whole numbers of, so that four epochs' pools share a word of the contract."""
     return max(preset.provider_pool, preset.checker_pool) // _FINEST_POOL + 1
 
 

@@ -33,6 +33,8 @@ from ethereum.ercs import IERC20
 
 from . import contributions
 from . import emission
+from . import failing
+from . import lanes
 from . import results
 from . import slots
 from .interfaces import IBeacon
@@ -86,19 +88,20 @@ _BPS: constant(uint256) = 10_000
 _EMISSION_BPS: constant(uint256) = 4  # the Steward's number
 
 _MASK_32: constant(uint256) = 2**32 - 1
-_MASK_56: constant(uint256) = 2**56 - 1
+_MASK_28: constant(uint256) = 2**28 - 1
 _MASK_96: constant(uint256) = 2**96 - 1
 _MASK_128: constant(uint256) = 2**128 - 1
 
-# The pools of two epochs share a word: bits 0..31 epoch // 2; then, from bit 32 for the even epoch
-# and from bit 144 for the odd one, 56 bits each of the provider and the checker pool, in pool units.
-# 128 words reach back further than any ring.
-_POOL_WORDS: constant(uint256) = 128
-_POOL_BITS: constant(uint256) = 56
+# The pools of four epochs share a word: bits 0..31 epoch // 4; then for each epoch, from bit 32 +
+# 56 * (epoch % 4), 28 bits each of the provider and the checker pool, in pool units. 64 words reach
+# back further than any ring.
+_POOL_WORDS: constant(uint256) = 64
+_POOL_BITS: constant(uint256) = 28
 
 # Promises are counted for spans of 64 epochs. A ring of 224 epochs and the span that begins touch
 # six spans; eight words keep them.
 _SPAN_EPOCHS: constant(uint256) = 64
+_SPAN_BITS: constant(uint256) = 6
 _SPANS: constant(uint256) = 8
 _SPAN_SHIFT: constant(uint256) = 128
 
@@ -127,15 +130,12 @@ unpromised: public(uint256)  # what of it is in no pool, or was and came back
 # 64..159 the carry of providers, 160..255 that of checkers.
 _state: uint256
 
-_pools: uint256[_POOL_WORDS]  # epoch // 2 % 128 -> pools
+_pools: uint256[_POOL_WORDS]  # epoch // 4 % 64 -> pools
 _promised: uint256[_SPANS]  # span % 8 -> what of its pools is left; span from bit 128 on
 
 # A map of bits: window << 224 | bit epoch % 224: paid. The key is (kind << 64 | shard << 32 | index)
 # << 1 | window % 2, for providers with shard 0; so an old window's word is taken over.
 _paid: HashMap[uint256, uint256]
-
-_PROVIDER: constant(uint256) = 0
-_CHECKER: constant(uint256) = 1
 
 
 @deploy
@@ -196,9 +196,8 @@ def fund(amount: uint256) -> uint256:
     @return uint256 What arrived.
     """
     before: uint256 = staticcall IERC20(token).balanceOf(self)
-    assert extcall IERC20(token).transferFrom(
-        msg.sender, self, amount, default_return_value=True
-    ), "rewards: transfer failed"
+    if not extcall IERC20(token).transferFrom(msg.sender, self, amount, default_return_value=True):
+        failing._fail("rewards: transfer failed")
     received: uint256 = staticcall IERC20(token).balanceOf(self) - before
     self.funded += received
     self.unpromised += received
@@ -226,12 +225,12 @@ def claim_provider(index: uint256, epochs: DynArray[uint256, MAX_ITEMS]) -> uint
     @return uint256 Amount paid; reverts if it would be 0.
     """
     word: uint256 = staticcall IRegistry(registry).provider_word(index)
-    places: DynArray[uint256, MAX_ITEMS] = []
-    for epoch: uint256 in epochs:
-        places.append((min(epoch, _MASK_32) << 32) | (index >> 4))
+    places: uint256[MAX_ITEMS] = empty(uint256[MAX_ITEMS])
+    for i: uint256 in range(len(epochs), bound=MAX_ITEMS):
+        places[i] = (min(epochs[i], _MASK_32) << 32) | (index >> 4)
     amount: uint256 = 0
     paid: uint256 = 0
-    amount, paid = self._settle(_PROVIDER, index, word, places)
+    amount, paid = self._settle(emission.PROVIDERS, index, word, places, len(epochs))
     wallet: address = slots._wallet(word)
     self._pay(wallet, amount)
     log ProviderPaid(index=index, wallet=wallet, amount=amount, paid=paid)
@@ -253,7 +252,10 @@ def claim_checker(index: uint256, items: DynArray[uint256, MAX_ITEMS]) -> uint25
     wallet, since = staticcall IRegistry(registry).checker_tenant(index)
     amount: uint256 = 0
     paid: uint256 = 0
-    amount, paid = self._settle(_CHECKER, index, since, items)
+    places: uint256[MAX_ITEMS] = empty(uint256[MAX_ITEMS])
+    for i: uint256 in range(len(items), bound=MAX_ITEMS):
+        places[i] = items[i]
+    amount, paid = self._settle(emission.CHECKERS, index, since, places, len(items))
     delegators: uint256 = amount * staticcall IDelegation(delegation).commission(index) // _BPS
     if amount > delegators:
         self._pay(wallet, amount - delegators)
@@ -272,7 +274,7 @@ def provider_reward(index: uint256, epoch: uint256) -> uint256:
             window. Of an epoch that is not closed but could be: what it is if it is closed now.
     """
     word: uint256 = staticcall IRegistry(registry).provider_word(index)
-    return self._reward(_PROVIDER, index, word, epoch, index >> 4)
+    return self._reward(emission.PROVIDERS, index, word, epoch, index >> 4)
 
 
 @external
@@ -286,7 +288,7 @@ def checker_reward(index: uint256, epoch: uint256, shard: uint256, seat: uint256
     if seat >= results.MAX_SEATS:
         return 0
     since: uint256 = (staticcall IRegistry(registry).checker_tenant(index))[1]
-    return self._reward(_CHECKER, index, since, epoch, (shard << 4) | seat)
+    return self._reward(emission.CHECKERS, index, since, epoch, (shard << 4) | seat)
 
 
 @external
@@ -296,7 +298,7 @@ def provider_claimed(index: uint256, epoch: uint256) -> bool:
     @notice Whether the provider slot was paid for the epoch. Remembered for the claim window; may be
             False afterwards.
     """
-    return self._claimed(_PROVIDER, index, epoch, 0)
+    return self._claimed(emission.PROVIDERS, index, epoch, 0)
 
 
 @external
@@ -306,7 +308,7 @@ def checker_claimed(index: uint256, epoch: uint256, shard: uint256) -> bool:
     @notice Whether the checker slot was paid for the seat it had in that shard. Remembered for the
             claim window; may be False afterwards.
     """
-    return self._claimed(_CHECKER, index, epoch, shard)
+    return self._claimed(emission.CHECKERS, index, epoch, shard)
 
 
 @external
@@ -334,7 +336,7 @@ def pools(epoch: uint256) -> (uint256, uint256):
     @notice The epoch's pools of providers and of checkers; 0 outside the claim window. Of an epoch
             that is not closed but could be: what they are if it is closed now.
     """
-    return self._pools_of(epoch)
+    return self._pool_of(emission.PROVIDERS, epoch), self._pool_of(emission.CHECKERS, epoch)
 
 
 @external
@@ -417,10 +419,8 @@ def _opened(emission_bps: uint256) -> (emission.Books, uint256):
     books: emission.Books = emission.Books(
         next=state & _MASK_32,
         unpromised=self.unpromised,
-        provider_carry=(state >> 64) & _MASK_96,
-        checker_carry=state >> 160,
-        provider_pool=0,
-        checker_pool=0,
+        carries=[(state >> 64) & _MASK_96, state >> 160],
+        pools=[0, 0],
     )
     oldest: uint256 = (state >> 32) & _MASK_32
     current: uint256 = self._current_epoch()
@@ -432,19 +432,12 @@ def _opened(emission_bps: uint256) -> (emission.Books, uint256):
             books.unpromised += self._left(oldest + i)
         # Later spans had no promises: those that have are never more than six, one after another.
         oldest = max(oldest, kept // _SPAN_EPOCHS)
-        books = emission._skipped(books, kept, emission_bps)
+        # Epochs that expired before anybody closed them pay nothing any more.
+        if books.next < kept:
+            for kind: uint256 in range(2):
+                books.carries[kind] += emission._scheduled(kind, books.next, kept, emission_bps)
+            books.next = kept
     return books, oldest
-
-
-@internal
-@view
-def _step(books: emission.Books, epoch_word: uint256, emission_bps: uint256) -> emission.Books:
-    return emission._closed(
-        books,
-        results._provider_total(epoch_word) > 0,
-        results._checker_total(epoch_word) > 0,
-        emission_bps,
-    )
 
 
 @internal
@@ -463,36 +456,36 @@ def _close() -> uint256:
     count: uint256 = min(until - books.next, MAX_CLOSED)
     for word: uint256 in staticcall IConsensus(consensus).epoch_words(books.next, count):
         epoch: uint256 = books.next
-        books = self._step(books, word, emission_bps)
-        promised: uint256 = books.provider_pool + books.checker_pool
+        books = emission._closed(books, emission_bps, word)
+        promised: uint256 = books.pools[0] + books.pools[1]
         if promised > 0:
-            self._store_pools(epoch, books.provider_pool, books.checker_pool)
+            self._store_pools(epoch, books.pools)
             span: uint256 = epoch // _SPAN_EPOCHS
             self._promised[span % _SPANS] = (span << _SPAN_SHIFT) | (self._left(span) + promised)
         log EpochClosed(
             epoch=epoch,
-            provider_pool=books.provider_pool,
-            checker_pool=books.checker_pool,
-            provider_carry=books.provider_carry,
-            checker_carry=books.checker_carry,
+            provider_pool=books.pools[0],
+            checker_pool=books.pools[1],
+            provider_carry=books.carries[0],
+            checker_carry=books.carries[1],
         )
     self.unpromised = books.unpromised
     self._state = (
-        books.next | (oldest << 32) | (books.provider_carry << 64) | (books.checker_carry << 160)
+        books.next | (oldest << 32) | (books.carries[0] << 64) | (books.carries[1] << 160)
     )
     return books.next
 
 
 @internal
-def _store_pools(epoch: uint256, provider_pool: uint256, checker_pool: uint256):
-    place: uint256 = epoch // 2 % _POOL_WORDS
+def _store_pools(epoch: uint256, pools: uint256[2]):
+    place: uint256 = epoch // 4 % _POOL_WORDS
     word: uint256 = self._pools[place]
-    if word & _MASK_32 != epoch // 2:
-        word = epoch // 2
-    units: uint256 = provider_pool // emission.pool_unit | (
-        (checker_pool // emission.pool_unit) << _POOL_BITS
+    if word & _MASK_32 != epoch // 4:
+        word = epoch // 4
+    units: uint256 = pools[0] // emission.pool_unit | (
+        (pools[1] // emission.pool_unit) << _POOL_BITS
     )
-    self._pools[place] = word | (units << (32 + epoch % 2 * 2 * _POOL_BITS))
+    self._pools[place] = word | (units << (32 + epoch % 4 * 2 * _POOL_BITS))
 
 
 @internal
@@ -501,81 +494,95 @@ def _stored_pool(kind: uint256, epoch: uint256) -> uint256:
     """
     @notice One pool of a closed epoch that has not expired.
     """
-    word: uint256 = self._pools[(epoch >> 1) % _POOL_WORDS]
-    if word & _MASK_32 != epoch >> 1:
+    word: uint256 = self._pools[(epoch >> 2) & (_POOL_WORDS - 1)]
+    if word & _MASK_32 != epoch >> 2:
         return 0
-    first_bit: uint256 = 32 + unsafe_mul(_POOL_BITS, unsafe_add(unsafe_mul(epoch & 1, 2), kind))
-    return ((word >> first_bit) & _MASK_56) * emission.pool_unit
+    first_bit: uint256 = unsafe_add(
+        32, unsafe_mul(_POOL_BITS, unsafe_add(unsafe_mul(epoch & 3, 2), kind))
+    )
+    return unsafe_mul((word >> first_bit) & _MASK_28, emission.pool_unit)
 
 
 @internal
 @view
-def _pools_of(epoch: uint256) -> (uint256, uint256):
+def _pool_of(kind: uint256, epoch: uint256) -> uint256:
     """
-    @notice Both pools, as they are or as they would be.
+    @notice A pool as it is or as it would be.
     """
     if epoch >= self._closing_epoch() or epoch + _RING_EPOCHS <= self._current_epoch():
-        return 0, 0
+        return 0
     if epoch < self._state & _MASK_32:
-        return self._stored_pool(_PROVIDER, epoch), self._stored_pool(_CHECKER, epoch)
+        return self._stored_pool(kind, epoch)
     emission_bps: uint256 = staticcall ISteward(steward).value(_EMISSION_BPS)
     books: emission.Books = self._opened(emission_bps)[0]
     if epoch >= books.next + MAX_CLOSED:
-        return 0, 0
+        return 0
     count: uint256 = epoch + 1 - books.next
     for word: uint256 in staticcall IConsensus(consensus).epoch_words(books.next, count):
-        books = self._step(books, word, emission_bps)
-    return books.provider_pool, books.checker_pool
+        books = emission._closed(books, emission_bps, word)
+    return books.pools[kind]
 
 
 @internal
 @view
-def _earned(
-    kind: uint256,
-    index: uint256,
-    tenant: uint256,
-    history: uint256,
-    place: uint256,
-    meta: uint256,
-    scores: uint256,
-    epoch_word: uint256,
-) -> (uint256, uint256):
+def _fractions(
+    kind: uint256, index: uint256, tenant: uint256, places: uint256[MAX_ITEMS], count: uint256
+) -> uint256[MAX_ITEMS]:
     """
-    @notice What part of its pool somebody earned, as a fraction; the first is 0 if nothing.
+    @notice What part of its pool somebody earned in each place, as part << 128 | whole; 0 if
+            nothing.
     @param tenant Of a provider the slot's word, of a checker the first epoch of the tenancy.
-    @param history Of a checker its contributions.
-    @param place epoch << 32 | shard << 4 | seat, or epoch << 32 | provider index >> 4; the rest is
-           what Consensus has there.
+    @param places epoch << 32 | shard << 4 | seat, or epoch << 32 | provider index >> 4.
     """
-    epoch: uint256 = place >> 32
-    if kind == _PROVIDER:
-        # The tenant's own epochs only: a reused slot's newcomer earns nothing from before it joined.
-        if not slots._is_active(tenant, epoch):
-            return 0, 0
-        return results._score(scores, index), results._provider_total(epoch_word)
+    words: uint256[3 * MAX_ITEMS] = staticcall IConsensus(consensus).entries(places, count)
+    # The epochs in which a tenant takes part: its own only, so that a reused slot's newcomer earns
+    # nothing from before it joined. Consensus verified that a seat's checker was active.
+    joined: uint256 = tenant
+    exit: uint256 = max_value(uint256)
+    latest: uint256 = 0
+    contributed: uint256 = 0
+    if kind == emission.PROVIDERS:
+        joined = slots._joined_epoch(tenant)
+        exit = slots._exit_epoch(tenant)
+    else:
+        contributed = staticcall IBeacon(beacon).history(index)
+        latest = contributed & contributions.EPOCH_MASK
+        contributed = contributed >> 32
 
-    # Consensus verified that the seat's checker was active.
-    seat: uint256 = place & 15
-    shard: uint256 = (place & _MASK_32) >> 4
-    units: uint256 = results._units(scores)
-    if (
-        units == 0
-        or epoch < tenant
-        or not results._reported(meta, seat)
-        or not contributions._contributed(history, epoch)
-        or results._holder(epoch_word, shard, seat, _SEATS) != index
-    ):
-        return 0, 0
-    weight: uint256 = results._weight(results._used(meta), results._deviating(meta, seat))
-    return weight * units, results._checker_total(epoch_word)
+    fractions: uint256[MAX_ITEMS] = empty(uint256[MAX_ITEMS])
+    next: uint256 = 0
+    seats: uint256 = _SEATS
+    for i: uint256 in range(count, bound=MAX_ITEMS):
+        meta: uint256 = words[next]
+        scores: uint256 = words[unsafe_add(next, 1)]
+        epoch_word: uint256 = words[unsafe_add(next, 2)]
+        next = unsafe_add(next, 3)
+        place: uint256 = places[i]
+        epoch: uint256 = place >> 32
+        if meta == 0 or epoch < joined or epoch >= exit:
+            continue
+        if kind == emission.PROVIDERS:
+            score: uint256 = (scores >> ((index & 15) << 4)) & lanes.MAX_SCORE
+            if score > 0:
+                fractions[i] = (score << 128) | results._provider_total(epoch_word)
+            continue
 
-
-@internal
-@view
-def _history(kind: uint256, index: uint256) -> uint256:
-    if kind == _PROVIDER:
-        return 0
-    return staticcall IBeacon(beacon).history(index)
+        seat: uint256 = place & 15
+        # Bits beyond the history are 0.
+        if (
+            epoch > latest
+            or (contributed >> unsafe_sub(latest, epoch)) & 1 == 0
+            or (meta >> unsafe_add(results.REPORTED_SHIFT, seat)) & 1 == 0
+        ):
+            continue
+        if index == results._holder(epoch_word, (place & _MASK_32) >> 4, seat, seats):
+            weight: uint256 = results._weight(
+                results._used(meta), results._deviating(meta, seat)
+            )
+            fractions[i] = (
+                unsafe_mul(weight, lanes._gather_tops(scores)) << 128
+            ) | results._checker_total(epoch_word)
+    return fractions
 
 
 @internal
@@ -586,26 +593,15 @@ def _reward(
     """
     @notice The share of one place, paid or not.
     """
-    if rest > _MASK_32:
+    pool: uint256 = self._pool_of(kind, epoch)
+    if pool == 0 or rest > _MASK_32:
         return 0
-    provider_pool: uint256 = 0
-    checker_pool: uint256 = 0
-    provider_pool, checker_pool = self._pools_of(epoch)
-    pool: uint256 = provider_pool
-    if kind == _CHECKER:
-        pool = checker_pool
-    if pool == 0:
+    places: uint256[MAX_ITEMS] = empty(uint256[MAX_ITEMS])
+    places[0] = (epoch << 32) | rest
+    fraction: uint256 = self._fractions(kind, index, tenant, places, 1)[0]
+    if fraction == 0:
         return 0
-    place: uint256 = (epoch << 32) | rest
-    words: DynArray[uint256, 3 * MAX_ITEMS] = staticcall IConsensus(consensus).entries([place])
-    part: uint256 = 0
-    whole: uint256 = 0
-    part, whole = self._earned(
-        kind, index, tenant, self._history(kind, index), place, words[0], words[1], words[2]
-    )
-    if part == 0:
-        return 0
-    return pool * part // whole
+    return pool * (fraction >> 128) // (fraction & _MASK_128)
 
 
 @internal
@@ -626,52 +622,45 @@ def _claimed(kind: uint256, index: uint256, epoch: uint256, shard: uint256) -> b
 
 @internal
 def _settle(
-    kind: uint256, index: uint256, tenant: uint256, places: DynArray[uint256, MAX_ITEMS]
+    kind: uint256, index: uint256, tenant: uint256, places: uint256[MAX_ITEMS], count: uint256
 ) -> (uint256, uint256):
     """
     @notice Marks as paid what the places have earned and was not paid yet, and takes it from what
             was promised.
     @return (uint256, uint256) Their sum; which of the places are in it, a bit for each.
     """
-    newest: uint256 = 0
-    for place: uint256 in places:
-        newest = max(newest, place >> 32)
-    closed: uint256 = self._state & _MASK_32
-    if newest >= closed:
-        closed = self._close()
+    self._close()
     current: uint256 = self._current_epoch()
-    history: uint256 = self._history(kind, index)
-    words: DynArray[uint256, 3 * MAX_ITEMS] = staticcall IConsensus(consensus).entries(places)
+    expired: uint256 = 0  # epochs before this one have expired
+    if current >= _RING_EPOCHS:
+        expired = unsafe_add(unsafe_sub(current, _RING_EPOCHS), 1)
+    fractions: uint256[MAX_ITEMS] = self._fractions(kind, index, tenant, places, count)
 
     sum: uint256 = 0
     items: uint256 = 0
     # The words of paid bits and of promises that are at work, written when it is another's turn.
+    base_key: uint256 = self._paid_key(kind, index, 0, 0)
     key: uint256 = max_value(uint256)
     bits: uint256 = 0
     span: uint256 = 0
     span_sum: uint256 = 0
-    for i: uint256 in range(len(places), bound=MAX_ITEMS):
+    for i: uint256 in range(count, bound=MAX_ITEMS):
+        fraction: uint256 = fractions[i]
         place: uint256 = places[i]
         epoch: uint256 = place >> 32
-        meta: uint256 = words[3 * i]
-        if meta == 0 or epoch >= closed or epoch + _RING_EPOCHS <= current:
+        if fraction == 0 or epoch < expired:
             continue
-        part: uint256 = 0
-        whole: uint256 = 0
-        part, whole = self._earned(
-            kind, index, tenant, history, place, meta, words[3 * i + 1], words[3 * i + 2]
+        # An epoch that is not closed has no pool. 2**96 for a pool and 2**24 for a part: no overflow.
+        amount: uint256 = unsafe_div(
+            unsafe_mul(self._stored_pool(kind, epoch), fraction >> 128), fraction & _MASK_128
         )
-        if part == 0:
-            continue
-        amount: uint256 = self._stored_pool(kind, epoch) * part // whole
         if amount == 0:
             continue
 
-        window: uint256 = epoch // _WINDOW_EPOCHS
-        shard: uint256 = 0
-        if kind == _CHECKER:
-            shard = (place & _MASK_32) >> 4
-        own_key: uint256 = self._paid_key(kind, index, shard, window)
+        window: uint256 = unsafe_div(epoch, _WINDOW_EPOCHS)
+        own_key: uint256 = base_key | (window & 1)
+        if kind == emission.CHECKERS:
+            own_key |= ((place & _MASK_32) >> 4) << 33
         if own_key != key:
             if items != 0:
                 self._paid[key] = bits
@@ -685,13 +674,14 @@ def _settle(
         bits |= bit
         items |= 1 << i
 
-        if epoch // _SPAN_EPOCHS != span:
+        if epoch >> _SPAN_BITS != span:
             self._keep_promise(span, span_sum)
-            span = epoch // _SPAN_EPOCHS
+            span = epoch >> _SPAN_BITS
             span_sum = 0
-        span_sum += amount
-        sum += amount
-    assert sum > 0, "rewards: nothing to claim"
+        span_sum = unsafe_add(span_sum, amount)
+        sum = unsafe_add(sum, amount)
+    if sum == 0:
+        failing._fail("rewards: nothing to claim")
     self._paid[key] = bits
     self._keep_promise(span, span_sum)
     return sum, items
@@ -708,6 +698,5 @@ def _keep_promise(span: uint256, amount: uint256):
 
 @internal
 def _pay(wallet: address, amount: uint256):
-    assert extcall IERC20(token).transfer(
-        wallet, amount, default_return_value=True
-    ), "rewards: transfer failed"
+    if not extcall IERC20(token).transfer(wallet, amount, default_return_value=True):
+        failing._fail("rewards: transfer failed")

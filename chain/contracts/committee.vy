@@ -21,21 +21,12 @@ _OFFSET: constant(uint256) = 65535
 
 @internal
 @pure
-def _draw(seed: bytes32, shard: uint256, x: uint256) -> uint256:
-    """
-    @notice h(x): a number as good as uniform in 0..2**256 - 1.
-    """
-    return convert(keccak256(abi_encode(seed, (shard << 16) | x)), uint256)
-
-
-@internal
-@pure
 def _offset(seed: bytes32, shard: uint256, n: uint256) -> uint256:
     """
     @notice Where the shard's circle of slots begins.
     @dev The caller guarantees n > 0.
     """
-    return self._draw(seed, shard, _OFFSET) % n
+    return convert(keccak256(abi_encode(seed, (shard << 16) | _OFFSET)), uint256) % n
 
 
 @internal

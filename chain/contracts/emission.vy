@@ -11,8 +11,8 @@
         What an epoch does not earn is carried on: without any score its provider pool, without any
         weight its checker pool. A closed epoch that has earned its pool adds a part of the carry to
         it, carry / carry_epochs rounded up, so that a long silence makes no single epoch worth an
-        attack. Pools are whole `pool_unit`s, as two epochs' pools share a word; what rounding leaves
-        is carried on too.
+        attack. Pools are whole `pool_unit`s, as four epochs' pools share a word; what rounding
+        leaves is carried on too.
 
         No pool is larger than what the fund has left: when both together are, they are cut in
         proportion. A pool that was cut leaves the carry as it is, and what the schedule would have
@@ -20,22 +20,25 @@
 @dev Pure arithmetic on `Books`; Rewards reads and stores them.
 """
 
-# Where the closing of epochs stands.
+from . import results
+
+# Where the closing of epochs stands. Of each pair the first is of providers, the second of checkers.
 struct Books:
     next: uint256  # the first epoch that is not closed
     unpromised: uint256  # money that is in no pool yet
-    provider_carry: uint256
-    checker_carry: uint256
-    provider_pool: uint256  # of the epoch closed last
-    checker_pool: uint256
+    carries: uint256[2]
+    pools: uint256[2]  # of the epoch closed last
+
+PROVIDERS: constant(uint256) = 0
+CHECKERS: constant(uint256) = 1
 
 # The eras' parts of the base, in fifteenths (protocols/params.py: EMISSION_STEPS); nothing after.
 _STEPS: constant(uint256[3]) = [15, 13, 11]
 _BPS: constant(uint256) = 10_000
 
-# A carry has 96 bits where Rewards stores it, a pool 56, in units.
+# A carry has 96 bits where Rewards stores it, a pool 28, in units.
 _CARRY_BITS: constant(uint256) = 96
-MAX_POOL_UNITS: constant(uint256) = 2**56 - 1
+MAX_POOL_UNITS: constant(uint256) = 2**28 - 1
 
 provider_pool: public(immutable(uint256))
 checker_pool: public(immutable(uint256))
@@ -57,109 +60,65 @@ def __init__(
     checker_pool = checker_pool_
     era_epochs = era_epochs_
     carry_epochs = carry_epochs_
-    # Fine enough that rounding is worth less than 10^-12 of a pool, and with room for 2^16 times the
-    # base.
-    pool_unit = larger // 2**40 + 1
+    # Fine enough that rounding is worth less than a millionth of a pool, and with room for 256 times
+    # the base.
+    pool_unit = larger // 2**20 + 1
 
 
 @internal
 @view
-def _scheduled(first: uint256, until: uint256, emission_bps: uint256) -> (uint256, uint256):
+def _scheduled(kind: uint256, first: uint256, until: uint256, emission_bps: uint256) -> uint256:
     """
-    @notice The sums of the provider pools and of the checker pools that the schedule has for the
-            epochs from `first` up to but not including `until`, however many.
+    @notice The sum of the pools that the schedule has for the epochs from `first` up to but not
+            including `until`, however many.
     """
-    providers: uint256 = 0
-    checkers: uint256 = 0
+    base: uint256 = provider_pool
+    if kind == CHECKERS:
+        base = checker_pool
+    sum: uint256 = 0
     for era: uint256 in range(3):
-        begin: uint256 = max(first, era * era_epochs)
-        end: uint256 = min(until, (era + 1) * era_epochs)
+        begin: uint256 = max(first, unsafe_mul(era, era_epochs))
+        end: uint256 = min(until, unsafe_mul(unsafe_add(era, 1), era_epochs))
         if begin < end:
-            providers += (end - begin) * (provider_pool * _STEPS[era] // 15 * emission_bps // _BPS)
-            checkers += (end - begin) * (checker_pool * _STEPS[era] // 15 * emission_bps // _BPS)
-    return providers, checkers
+            sum += unsafe_sub(end, begin) * (base * _STEPS[era] // 15 * emission_bps // _BPS)
+    return sum
 
 
 @internal
 @view
-def _skipped(books: Books, until: uint256, emission_bps: uint256) -> Books:
-    """
-    @notice The books after all epochs before `until` went by without being closed in time: their
-            results are gone from the ring, and what they could have paid is carried on.
-    """
-    result: Books = books
-    if until > books.next:
-        providers: uint256 = 0
-        checkers: uint256 = 0
-        providers, checkers = self._scheduled(books.next, until, emission_bps)
-        result.provider_carry += providers
-        result.checker_carry += checkers
-        result.next = until
-    return result
-
-
-@internal
-@view
-def _closed(books: Books, has_providers: bool, has_checkers: bool, emission_bps: uint256) -> Books:
+def _closed(books: Books, emission_bps: uint256, epoch_word: uint256) -> Books:
     """
     @notice The books after the next epoch was closed.
-    @param has_providers Whether anybody has a score in it.
-    @param has_checkers Whether any report of it has a weight.
+    @param epoch_word What Consensus keeps of the epoch (results.vy).
     """
-    providers: uint256 = 0
-    checkers: uint256 = 0
-    providers, checkers = self._scheduled(books.next, books.next + 1, emission_bps)
-    provider_due: uint256 = 0
-    checker_due: uint256 = 0
-    if has_providers:
-        provider_due = providers + self._part(books.provider_carry)
-    if has_checkers:
-        checker_due = checkers + self._part(books.checker_carry)
-    both: uint256 = provider_due + checker_due
+    totals: uint256[2] = [
+        results._provider_total(epoch_word), results._checker_total(epoch_word)
+    ]
+    scheduled: uint256[2] = [0, 0]
+    due: uint256[2] = [0, 0]
+    both: uint256 = 0
+    for kind: uint256 in range(2):
+        scheduled[kind] = self._scheduled(kind, books.next, books.next + 1, emission_bps)
+        if totals[kind] > 0:
+            # Rounded up, so that the last of a carry arrives too.
+            part: uint256 = (books.carries[kind] + carry_epochs - 1) // carry_epochs
+            due[kind] = scheduled[kind] + part
+            both += due[kind]
 
     result: Books = books
     result.next = books.next + 1
-    result.provider_pool = self._pool(provider_due, both, books.unpromised)
-    result.checker_pool = self._pool(checker_due, both, books.unpromised)
-    result.unpromised = books.unpromised - result.provider_pool - result.checker_pool
-    cut: bool = both > books.unpromised
-    result.provider_carry = self._carried(
-        books.provider_carry, providers, result.provider_pool, cut and has_providers
-    )
-    result.checker_carry = self._carried(
-        books.checker_carry, checkers, result.checker_pool, cut and has_checkers
-    )
+    for kind: uint256 in range(2):
+        pool: uint256 = due[kind]
+        # What the carry loses to the epoch, or gains.
+        taken: uint256 = 0
+        if both > books.unpromised:
+            pool = books.unpromised * pool // both
+        pool = min(pool // pool_unit, MAX_POOL_UNITS) * pool_unit
+        if both > books.unpromised and totals[kind] > 0:
+            taken = max(pool, scheduled[kind])
+        else:
+            taken = pool
+        result.pools[kind] = pool
+        result.carries[kind] = books.carries[kind] + scheduled[kind] - taken
+        result.unpromised -= pool
     return result
-
-
-@internal
-@view
-def _part(carry: uint256) -> uint256:
-    """
-    @notice What one epoch gets of a carry: rounded up, so that the last of it arrives too.
-    """
-    return (carry + carry_epochs - 1) // carry_epochs
-
-
-@internal
-@view
-def _pool(due: uint256, both: uint256, unpromised: uint256) -> uint256:
-    """
-    @notice The pool of an epoch in which so much is due, and `both` to providers and checkers.
-    """
-    pool: uint256 = due
-    if both > unpromised:
-        pool = unpromised * due // both
-    return min(pool // pool_unit, MAX_POOL_UNITS) * pool_unit
-
-
-@internal
-@pure
-def _carried(carry: uint256, scheduled: uint256, pool: uint256, cut: bool) -> uint256:
-    """
-    @notice The carry after an epoch with that schedule and that pool, which is not larger than both
-            together.
-    """
-    if cut:
-        return carry + scheduled - max(scheduled, pool)
-    return carry + scheduled - pool

@@ -158,6 +158,9 @@ def _holder(epoch_word: uint256, shard: uint256, seat: uint256, seats: uint256) 
     @notice The checker index that holds a seat that reported.
     @param seats Seats of the deployment's committees.
     """
-    seed: bytes32 = self._seed(epoch_word)
-    n: uint256 = self._checker_slots(epoch_word)
-    return draw._member(seed, shard, seat, n, min(seats, n), draw._offset(seed, shard, n))
+    seed: bytes32 = convert(epoch_word & _SEED_MASK, bytes32)
+    n: uint256 = (epoch_word >> CHECKER_SLOTS_SHIFT) & _MASK_16
+    k: uint256 = seats
+    if n < seats:
+        k = n
+    return draw._member(seed, shard, seat, n, k, draw._offset(seed, shard, n))

@@ -94,28 +94,31 @@ def epoch_words(first: uint256, count: uint256) -> DynArray[uint256, MAX_READ]:
 
 @external
 @view
-def entries(places: DynArray[uint256, MAX_READ]) -> DynArray[uint256, 3 * MAX_READ]:
+def entries(places: uint256[MAX_READ], count: uint256) -> uint256[3 * MAX_READ]:
     """
-    @notice For each place three words: the bundle's meta, its word of scores w, and the epoch's.
-            Zeros if the ring does not hold the bundle.
+    @notice For each of the first `count` places three words: the bundle's meta, its word of scores
+            w, and the epoch's. Zeros if the ring does not hold the bundle.
+    @dev Arrays of fixed length: they are copied at once, dynamic ones word by word.
     @param places epoch << 32 | shard << 4 | w for each. As w stands for sixteen providers and for a
            seat, the place of a provider is epoch << 32 | index >> 4.
     """
-    words: DynArray[uint256, 3 * MAX_READ] = []
-    for place: uint256 in places:
+    words: uint256[3 * MAX_READ] = empty(uint256[3 * MAX_READ])
+    next: uint256 = 0
+    size: uint256 = ring_epochs
+    for i: uint256 in range(count, bound=MAX_READ):
+        place: uint256 = places[i]
         epoch: uint256 = place >> 32
-        key: uint256 = self._key(epoch, (place >> 4) & (2**28 - 1))
+        # 28 bits of shard and at most 8 of ring: no overflow.
+        at: uint256 = epoch % size
+        key: uint256 = unsafe_add(unsafe_mul((place >> 4) & (2**28 - 1), size), at)
         meta: uint256 = self._entries[key].meta
-        scores: uint256 = 0
-        epoch_word: uint256 = 0
         if meta >> results.META_EPOCH_SHIFT == epoch:
-            scores = self._entries[key].scores[(place >> 2) & 3][place & 3]
-            epoch_word = self._epoch_word(epoch)
-        else:
-            meta = 0
-        words.append(meta)
-        words.append(scores)
-        words.append(epoch_word)
+            epoch_word: uint256 = self._epochs[at]
+            if epoch_word & results.EPOCH_MASK == epoch:
+                words[next] = meta
+                words[unsafe_add(next, 1)] = self._entries[key].scores[(place >> 2) & 3][place & 3]
+                words[unsafe_add(next, 2)] = epoch_word
+        next = unsafe_add(next, 3)
     return words
 
 

@@ -112,7 +112,7 @@ def _replay(deployment: Deployment, money: int, steps: Sequence[Step]) -> Iterat
     epoch = 0
     carries = {"provider": 0, "checker": 0}
     pools = {"provider": 0, "checker": 0}
-    unit = max(deployment["provider_pool"], deployment["checker_pool"]) // 2**40 + 1
+    unit = max(deployment["provider_pool"], deployment["checker_pool"]) // 2**20 + 1
     for kind, number, has_providers, has_checkers in steps:
 
         def own(side: str, epoch: int) -> int:
