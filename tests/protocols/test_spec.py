@@ -171,7 +171,8 @@ def test_every_reason_of_the_contracts_is_stated() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Registry", "Steward", "Beacon", "Consensus", "Rewards", "Penalties"]
+    "name",
+    ["Registry", "Steward", "Beacon", "Consensus", "Rewards", "Delegation", "Penalties"],
 )
 def test_every_call_and_event_of_a_contract_is_named(name: str) -> None:
     artefact = json.loads((ROOT / "chain" / "artefacts" / f"{name}.json").read_text("utf-8"))
