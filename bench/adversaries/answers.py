@@ -141,8 +141,7 @@ def copy_a_report() -> Outcome:
         "an evidence root over one's own transcripts",
         looks_right,
         opened > 0 or not honest,
-        f"{opened} of {100 * len(lanes)} lanes opened; copying before the deadline is not "
-        "prevented yet",
+        f"{opened} of {100 * len(lanes)} lanes opened",
     )
 
 
