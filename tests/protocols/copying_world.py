@@ -55,7 +55,7 @@ from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, TimeMs, Wallet
 from tests.protocols import compute_reference, wire_reference
 from tests.protocols.audit_reference import Device, Exchange, Numbers, transcript_digest
 
-EPOCHS = range(1, 6)
+EPOCHS = range(1, 5)
 SEATS, PROVIDERS = 4, 3
 SHARD = Shard(0)
 COPIER = 3
@@ -214,7 +214,7 @@ def _play_epoch(epoch: Epoch, rng: Random) -> Scene:
         providers=PROVIDER_MEMBERS,
     )
     b_seed = compute_reference.b_seed(view.seed, PRESET.k, PRESET.n)
-    rounds = [rng.randint(2, 12) for _ in range(PROVIDERS)]
+    rounds = [rng.randint(1, 6) for _ in range(PROVIDERS)]
     honest, nodes = {}, []
     for checker in range(SEATS):
         if checker == COPIER:
@@ -240,7 +240,7 @@ def _play_epoch(epoch: Epoch, rng: Random) -> Scene:
                 },
                 secret=secret,
                 b_seed=b_seed,
-                devices=(Device(0, m=2, rounds=rounds[provider], kept=0, passes=0),),
+                devices=(Device(0, m=1, rounds=rounds[provider], kept=0, passes=0),),
                 segments=(2,),
             )
             transcripts[provider] = job.messages()
@@ -309,7 +309,9 @@ def run(seed: int, strategy: Strategy) -> Outcome:
 
 
 def _settle(scene: Scene, plan: Plan, rng: Random, outcome: Outcome) -> None:
-    nodes = deepcopy(scene.nodes)
+    nodes = [
+        replace(node, memory=deepcopy(node.memory), held=dict(node.held)) for node in scene.nodes
+    ]
     for node in nodes:
         try:
             _hear_copier(scene, node, plan, rng, outcome)

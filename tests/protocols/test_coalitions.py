@@ -21,7 +21,7 @@ Strategy = Callable[[Random, Sequence[Report]], Report]
 
 SIZED = {
     f"{seats}_seats": replace(MINIMAL if seats < 8 else MAINNET, seats=seats)
-    for seats in (4, 5, 7, 8, 10, 11, 16)
+    for seats in (4, 7, 8, 11)
 }
 
 of_every_size = pytest.mark.parametrize("preset", SIZED.values(), ids=SIZED.keys())
