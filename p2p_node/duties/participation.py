@@ -45,7 +45,7 @@ async def participate_as_provider(node: Node, host: Host) -> None:
     server = JobServer(node, host, index, transfers.receipts_for, reporter.note_job)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announce, node, Role.PROVIDER)
-        nursery.start_soon(claim_forever, node, Role.PROVIDER, index, slot.joined_epoch)
+        nursery.start_soon(claim_forever, node, Role.PROVIDER, index, slot.since_epoch)
         nursery.start_soon(server.run)
         if node.keeper is not None:
             nursery.start_soon(identify, node.keeper, node.machine, node.network.counters)
@@ -65,5 +65,5 @@ async def participate_as_checker(node: Node, assess: AssessAs, *, send: Send = s
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announce, node, Role.CHECKER)
-        nursery.start_soon(claim_forever, node, Role.CHECKER, index, slot.joined_epoch)
+        nursery.start_soon(claim_forever, node, Role.CHECKER, index, slot.since_epoch)
         nursery.start_soon(run_rounds, node, index, Conduct(assess_as_self, send))
