@@ -115,6 +115,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with open_screen() as screen:
             screen.say(f"data and logs are in {directory}")
+            if plan.checkers < plan.preset.quorum:
+                screen.problem(
+                    f"{plan.checkers} honest checkers make no quorum of {plan.preset.quorum} "
+                    "without the dishonest, who may be banned, slashed or not audited"
+                )
             options = TestnetOptions(
                 directory,
                 funder,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import trio
 
-from chain.errors import ChainError, ObsoleteError
+from chain.errors import ChainError, ObsoleteError, UnavailableError
 from chain.records import BundleRecord, Call, SlotKind
 from p2p_node.node import Node
 from protocols.committee import compute_transmission_order
@@ -158,11 +158,10 @@ def _wrong_case(node: Node, bundle: BundleRecord, seat: Seat, checker: int) -> _
 
 
 async def _see_to(node: Node, case: _Case, end: TimeMs) -> None:
-    """Do it unless it is done, a few times at most."""
+    """Do it unless it is done, a few times at most; an outage of the chain is waited out."""
     deadline = node.clock.deadline(end)
-    for _ in range(MAX_TRIES):
-        if trio.current_time() >= deadline:
-            break
+    tries = 0
+    while tries < MAX_TRIES and trio.current_time() < deadline:
         try:
             if await case.is_done():
                 return
@@ -173,8 +172,9 @@ async def _see_to(node: Node, case: _Case, end: TimeMs) -> None:
             return
         except ChainError as error:
             logger.warning("%s: not on the chain yet: %s", case.label, error)
+            tries += not isinstance(error, UnavailableError)
             await trio.sleep(RETRY_SECONDS)
-            continue
-        logger.warning("%s: punished, %d gas", case.label, receipt.gas_used)
-        return
+        else:
+            logger.warning("%s: punished, %d gas", case.label, receipt.gas_used)
+            return
     logger.warning("%s: given up", case.label)
