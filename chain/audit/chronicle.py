@@ -77,6 +77,7 @@ class Chronicle:
                 raise MalformedAnswerError(f"logs out of order at block {log.block_number}")
             last = position_of(log)
             self._take(event, log)
+        self._require_reasons()
 
     def seed_history(self, epoch: Epoch) -> SeedHistory:
         """Return what led to the seed of `epoch`."""
@@ -122,13 +123,17 @@ class Chronicle:
                     return slash, found
         return None
 
-    def delegated_slash(self, log: Log, index: int) -> int:
-        """Return what was slashed of a checker's delegations in the same transaction."""
-        return sum(
-            event.active + event.leaving
-            for event, found in self._delegation_slashes
-            if found.transaction_hash == log.transaction_hash and event.index == index
-        )
+    def delegated_slash(self, log: Log, index: int) -> tuple[int, int]:
+        """Return what was slashed of a checker's delegations in the same transaction.
+
+        That is of what was active, and of what was on its way out.
+        """
+        found = [
+            event
+            for event, at in self._delegation_slashes
+            if at.transaction_hash == log.transaction_hash and event.index == index
+        ]
+        return sum(event.active for event in found), sum(event.leaving for event in found)
 
     def times_punished(self, event: FraudPunished) -> int:
         """Return how often a provider was punished for one epoch."""
@@ -156,6 +161,17 @@ class Chronicle:
                 default=Epoch(0),
             ),
         )
+
+    def _require_reasons(self) -> None:
+        """Refuse a history in which somebody was slashed or suspended and no penalty says why."""
+        explained = {log.transaction_hash for _, log in self.penalties}
+        measures: list[tuple[Slashed | Suspended, Log]] = [*self._slashes, *self._suspensions]
+        for event, log in measures:
+            if log.transaction_hash not in explained:
+                raise MalformedAnswerError(
+                    f"{type(event).__name__} of slot {event.index} without a penalty, "
+                    f"0x{log.transaction_hash.hex()}"
+                )
 
     def _take(self, event: Event, log: Log) -> None:
         match event:

@@ -98,8 +98,10 @@ def _judge_equivocation(
         "two that differ",
     )
     checks.equal("Registry", "Slashed.amount", place, slash.amount, before.stake)
-    delegated = chronicle.delegated_slash(facts.log, event.index)
-    checks.equal(CONTRACT, "Equivocated.slashed", place, event.slashed, before.stake + delegated)
+    active, leaving = chronicle.delegated_slash(facts.log, event.index)
+    checks.equal("Delegation", "DelegationSlashed.active", place, active, before.delegated)
+    slashed = before.stake + active + leaving
+    checks.equal(CONTRACT, "Equivocated.slashed", place, event.slashed, slashed)
     _judge_bounty(facts, event, place, chronicle, rules, checks)
 
 

@@ -174,6 +174,11 @@ EQUIVOCATION_ALTERED: dict[str, tuple[bytes, Callable[[Event], Event], str]] = {
         lambda e: replace(e, leaving=0) if isinstance(e, DelegationSlashed) else e,
         "Penalties.Equivocated.slashed",
     ),
+    "active delegations spared": (
+        proof(),
+        lambda e: replace(e, active=0) if isinstance(e, DelegationSlashed) else e,
+        "Delegation.DelegationSlashed.active",
+    ),
     "the sum": (
         proof(),
         lambda e: replace(e, slashed=TAKEN + 1) if isinstance(e, Equivocated) else e,

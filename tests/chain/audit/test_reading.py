@@ -8,9 +8,10 @@ from chain.audit import reading
 from chain.audit.chronicle import Chronicle, Entry
 from chain.audit.reading import BLOCKS_PER_LOOK, read_entries
 from chain.errors import MalformedAnswerError, RefusedError
-from chain.events import Funded, SeedFrozen
+from chain.events import Funded, SeedFrozen, Slashed, Suspended
+from chain.records import SlotKind
 from protocols.types import Digest, Epoch, Wallet
-from tests.chain.audit.scene import log_at
+from tests.chain.audit.scene import log_at, registered, wallet_of
 
 
 class Endpoint:
@@ -86,6 +87,16 @@ def test_a_history_in_the_wrong_order_is_refused() -> None:
     seed = SeedFrozen(Epoch(3), Digest(bytes(32)), Digest(bytes(32)))
     with pytest.raises(MalformedAnswerError, match="seed of epoch 3"):
         Chronicle([(seed, log_at(1)), (seed, log_at(2))], warmup_epochs=5)
+
+
+def test_nobody_is_slashed_or_suspended_without_a_penalty() -> None:
+    checker, wallet = registered(SlotKind.CHECKER, 0), wallet_of(SlotKind.CHECKER, 0)
+    for event in (
+        Slashed(SlotKind.CHECKER, 0, wallet, 1, 0),
+        Suspended(0, wallet, Epoch(3), Epoch(9)),
+    ):
+        with pytest.raises(MalformedAnswerError, match=r"of slot 0 without a penalty, 0x7777"):
+            Chronicle([(checker, log_at(1)), (event, log_at(2))], warmup_epochs=5)
 
 
 def test_a_parameter_that_was_never_set() -> None:
