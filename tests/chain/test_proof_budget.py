@@ -3,6 +3,7 @@
 import pytest
 
 from bench import proof
+from bench.gas import LIMITS
 from chain.abi import CONTRACTS
 from chain.budget import Cost
 from chain.calls import COMMIT_GAS, CONTRIBUTE_GAS, SUBMIT_BASE_GAS, SUBMIT_SEAT_GAS
@@ -62,6 +63,20 @@ def test_everything_fits_into_an_extrinsic_with_its_margin(costs: dict[str, Cost
         assert limit < MAX_GAS < PEAQ.max_transaction_gas, name
         assert 20 * cost.proof_bytes < RULE.max_proof_bytes, name
         assert cost.stored_bytes < MAX_DEPLOYED_BYTES + 2_000, name
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("registration of a provider", "register_provider"),
+        ("registration of a checker", "register_checker"),
+        ("penalty: equivocation", "prove_equivocation"),
+    ],
+)
+def test_gas_is_within_the_limits_of_the_benchmark(
+    costs: dict[str, Cost], name: str, limit: str
+) -> None:
+    assert costs[name].evm_gas <= LIMITS[limit]
 
 
 @pytest.mark.parametrize("name", sorted(FIXED))

@@ -15,7 +15,6 @@ from protocols import bans
 from protocols.params import MINIMAL
 from protocols.types import Epoch
 from tests.chain.contracts import reference
-from tests.chain.contracts.proofs import measure
 from tests.chain.contracts.reference import CURVE_ORDER
 from tests.chain.contracts.world import (
     BAN_HALF_YEAR,
@@ -306,16 +305,6 @@ def test_the_steward_sets_the_bounty(small: World) -> None:
         before = small.rewards.available()
         assert convict(small, 1 if bps else 0, small.epoch) == bounty
         assert small.rewards.available() == before + STAKE - bounty
-
-
-MAX_PROOF_GAS = 150_000
-
-
-def test_a_proof_is_cheap(small: World) -> None:
-    """All of it: the transaction itself, calldata, and a reporter that never had a token."""
-    signed = [statement(small, "checker 0", score, 1) for score in (1, 2)]
-    cost = measure(small.penalties, lambda: prove(small, 0, 1, *signed))
-    assert 21_000 + 2 * 3_000 < cost.evm_gas <= MAX_PROOF_GAS, cost
 
 
 # -- fraud

@@ -8,7 +8,6 @@ from protocols.signing import sign_binding
 from protocols.types import NodeKey
 from tests.chain.backends import CHAIN_ID
 from tests.chain.contracts import world
-from tests.chain.contracts.proofs import measure
 from tests.chain.contracts.world import UNIT, UNSTAKE_DELAY, World, wallet
 from tests.chain.network import network
 
@@ -45,19 +44,6 @@ async def test_registration_gas() -> None:
                 receipt = await net.execute(person.manager, register, "registration")
                 # Five new words of storage are the least that a registration can cost.
                 assert 5 * 22_100 < receipt.gas_used <= MAX_GAS
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_very_first_registration_costs_no_more(net: World, kind: str) -> None:
-    """It is the dearest: whatever is written, is written for the first time."""
-    net.give("alice", 10 * UNIT)
-    with boa.env.prank(wallet("alice")):
-        net.token.approve(net.registry, 10 * UNIT)
-        register = getattr(net.registry, f"register_{kind}")
-        cost = measure(
-            net.registry, lambda: register(b"\x91" * 32, b"\x92" * 32, b"\x93" * 32, 10 * UNIT)
-        )
-    assert 7 * 22_100 < cost.evm_gas <= MAX_GAS, cost
 
 
 def test_leaving_as_one_kind_keeps_the_other(net: World) -> None:
