@@ -5,6 +5,7 @@ would send the bundle, and another.
 """
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,19 @@ from chain.records import SlotKind
 from chain.rpc import Rpc
 from p2p_node.keystore import read_wallet_address
 from protocols.committee import compute_committee, compute_transmission_order
-from protocols.epochs import Phase
-from protocols.types import Epoch, Shard
+from protocols.epochs import Timeline
+from protocols.types import Epoch, Shard, TimeMs
 from tests.integration.network import LocalNetwork, run_network
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 CHECKERS = 6
+
+PHASES = (Timeline.check_start, Timeline.commit_start, Timeline.bundle_start)
+
+INTO_MS = 700
+"""How far into the phase they are killed: a report is signed by then, and committed to."""
+
 SHARD = Shard(0)
 
 
@@ -34,10 +41,14 @@ def test_epoch_settles_without_the_killed(tmp_path: Path) -> None:
         found = re.search(r"epochs (\d+) … (\d+) are counted", network.output())
         assert found is not None
         first = int(found.group(1))
-        for offset, phase in enumerate((Phase.CHECK, Phase.COMMIT, Phase.BUNDLE)):
+        deployment = read_deployment(network.data / "deployment.json")
+        timeline = Timeline(TimeMs(deployment.genesis * 1000), deployment.preset)
+        for offset, begins in enumerate(PHASES):
             epoch = Epoch(first + offset)
-            network.wait_for_line(f"epoch {epoch}: {phase.value}", 60)
+            # By the clock: some phases are shorter than the run takes to say that they begin.
+            wait_for_moment(network, timeline.check_start(epoch))
             victims = pick_victims(network, epoch)
+            wait_for_moment(network, TimeMs(begins(timeline, epoch) + INTO_MS))
             for victim in victims:
                 network.kill(victim)
             killed[epoch] = victims
@@ -51,6 +62,12 @@ def test_epoch_settles_without_the_killed(tmp_path: Path) -> None:
     for log in logs.values():
         assert "equivocation" not in log
         assert "Traceback" not in log
+
+
+def wait_for_moment(network: LocalNetwork, moment: TimeMs) -> None:
+    """Wait for a moment of the network's calendar."""
+    left = moment / 1000 - time.time()
+    network.wait_for(lambda: time.time() * 1000 >= moment, f"{moment}", max(1, left + 1))
 
 
 def pick_victims(network: LocalNetwork, epoch: Epoch) -> list[str]:
