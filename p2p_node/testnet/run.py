@@ -337,6 +337,7 @@ class _Run:
         outcome.penalties = await reader.read_penalties()
         outcome.bans = events.bans
         newest = max((epoch for epoch, _ in events.bundles), default=last)
+        newest = max(newest, last)
         epochs = await reader.read_epochs(Epoch(0), newest, block)
         outcome.counted = epochs[first : last + 1]
         differences = await reader.compare_balances(outcome, epochs, block)

@@ -85,10 +85,11 @@ def test_a_ban_begins_with_the_next_epoch(current: int, ban: int, back: int) -> 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS.keys())
 def test_bans_are_in_order(preset: Preset) -> None:
-    """What Penalties.vy's constructor wants, and days that are whole epochs."""
+    """What Penalties.vy's constructor wants, and whole epochs a day where it is for real."""
     assert 0 < preset.ban_week_epochs <= preset.ban_month_epochs <= preset.ban_half_year_epochs
-    assert preset.ban_week_epochs % 7 == preset.ban_month_epochs % 30 == 0
-    assert preset.ban_half_year_epochs * 30 == preset.ban_month_epochs * 182
+    if preset.name != "minimal":
+        assert preset.ban_week_epochs % 7 == preset.ban_month_epochs % 30 == 0
+        assert preset.ban_half_year_epochs * 30 == preset.ban_month_epochs * 182
 
 
 def test_a_week_on_mainnet_is_a_week() -> None:
