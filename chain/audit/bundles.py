@@ -44,14 +44,13 @@ class BundleFacts:
     """What the chain has of one bundle.
 
     `submission` is None when it is not in the transaction's calldata. `record` and `scores` are
-    what the contract stores; None if it has none, and for an epoch that is expired, which means
-    that the ring has gone round.
+    what the contract stores, None if it has none; they count only if it `was_asked`.
     """
 
     event: BundleAccepted
     position: Position
     submission: Submission | None
-    is_expired: bool
+    was_asked: bool
     record: BundleRecord | None
     scores: tuple[int, ...] | None
 
@@ -214,7 +213,7 @@ def _compare_event(event: BundleAccepted, settled: SettledShard, checks: Checks)
 
 def _compare_storage(facts: BundleFacts, settled: SettledShard, checks: Checks) -> None:
     place = Place(settled.epoch, settled.shard)
-    if not facts.is_expired:
+    if facts.was_asked:
         is_stored = facts.record is not None and facts.scores is not None
         checks.holds(CONTRACT, "has_bundle", place, is_stored, "no bundle", "the bundle")
     if facts.record is not None:

@@ -75,7 +75,7 @@ class Reader:
     progress: Progress
     _data: dict[bytes, bytes] = field(default_factory=dict)
     _heads: dict[int, Head] = field(default_factory=dict)
-    _results: dict[Epoch, BundlesFacts] = field(default_factory=dict)
+    _results: dict[tuple[Epoch, bool], BundlesFacts] = field(default_factory=dict)
 
     async def genesis_accumulator(self) -> Digest:
         """Return what the Beacon started from when it was created."""
@@ -94,7 +94,7 @@ class Reader:
         chain, block = self.chain, self.head.number
         closing = self.chronicle.fund.closing(epoch)
         is_expired = self._is_expired(epoch)
-        results = await self._results_of(epoch)
+        results = await self._results_of(epoch, with_storage=not is_expired)
         payments = await self._payments(epoch)
         others = {
             item.epoch
@@ -111,7 +111,11 @@ class Reader:
             stored=[] if is_expired or closing is None else await self._stored(results),
             position=self._end,
             payments=payments,
-            others=[await self._results_of(other) for other in sorted(others - {epoch})],
+            # Whether the contracts store of other epochs what they should is for their own audits.
+            others=[
+                await self._results_of(other, with_storage=False)
+                for other in sorted(others - {epoch})
+            ],
             penalties=await self._penalties(epoch),
         )
 
@@ -133,34 +137,39 @@ class Reader:
     async def _epoch_of(self, block: int) -> Epoch:
         return self._epoch_at((await self._head(block)).timestamp)
 
-    async def _results_of(self, epoch: Epoch) -> BundlesFacts:
-        if epoch not in self._results:
-            self._results[epoch] = BundlesFacts(
-                epoch, await self._seed(epoch), await self._bundles(epoch)
+    async def _results_of(self, epoch: Epoch, *, with_storage: bool) -> BundlesFacts:
+        """Return what decides an epoch's results, and whether the contracts say so too if asked."""
+        key = (epoch, with_storage)
+        if key not in self._results:
+            self._results[key] = BundlesFacts(
+                epoch,
+                await self._seed(epoch, with_storage),
+                await self._bundles(epoch, with_storage),
             )
-        return self._results[epoch]
+        return self._results[key]
 
-    async def _seed(self, epoch: Epoch) -> SeedFacts:
+    async def _seed(self, epoch: Epoch, with_storage: bool) -> SeedFacts:
         history = self.chronicle.seed_history(epoch)
         contributions = [
             Contribution(event, (await self._head(log.block_number - 1)).hash)
             for event, log in history.contributions
         ]
-        try:
-            stored = await self.chain.seed(epoch, self.head.number)
-        except RevertedError:
-            # The Beacon has forgotten it.
-            stored = None
+        stored = None
+        if with_storage:
+            try:
+                stored = await self.chain.seed(epoch, self.head.number)
+            except RevertedError:
+                # The Beacon has forgotten it.
+                stored = None
         return SeedFacts(epoch, history.before, contributions, history.frozen, stored)
 
-    async def _bundles(self, epoch: Epoch) -> list[BundleFacts]:
+    async def _bundles(self, epoch: Epoch, with_storage: bool) -> list[BundleFacts]:
         found = sorted(self.chronicle.bundles.get(epoch, {}).items())
         await self._fetch([log.transaction_hash for _, (_, log) in found])
-        is_expired = self._is_expired(epoch)
         facts = []
         for shard, (event, log) in found:
             record = scores = None
-            if not is_expired:
+            if with_storage:
                 record = await self.chain.bundle(epoch, shard, self.head.number)
                 scores = await self.chain.scores(epoch, shard, self.head.number)
             facts.append(
@@ -168,7 +177,7 @@ class Reader:
                     event=event,
                     position=position_of(log),
                     submission=find_submission(self._data[log.transaction_hash], epoch, shard),
-                    is_expired=is_expired,
+                    was_asked=with_storage,
                     record=record,
                     scores=scores,
                 )

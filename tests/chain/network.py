@@ -1,8 +1,9 @@
 """A deployed network on the devchain, whose clock the test moves."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import trio
 from nacl.signing import SigningKey
@@ -29,7 +30,7 @@ from protocols.reports import (
     compute_report_digest,
 )
 from protocols.signing import sign_binding, sign_digest
-from protocols.types import Digest, Epoch, NodeKey, Seat, Shard
+from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
 from tests.chain.backends import CHAIN_ID, ETHER, FUNDER
 
 SECONDS = 60.0
@@ -41,6 +42,31 @@ PRESET = replace(MINIMAL, epoch_seconds=600, grace_seconds=100, unstake_delay_se
 
 def secret_of(number: int, epoch: int) -> bytes:
     return keccak256(f"secret {number} {epoch}".encode())
+
+
+class ChainAtHand(Protocol):
+    """What a network needs of its chain beside its endpoint."""
+
+    def head(self) -> Any:
+        """Return the newest block; its `timestamp` counts."""
+
+    def mine(self, timestamp: int) -> Any:
+        """Make a block of this time out of what waits."""
+
+    def has_pending(self) -> bool:
+        """Tell whether something waits."""
+
+
+class Running(Protocol):
+    """A chain that is served."""
+
+    @property
+    def url(self) -> str:
+        """Where."""
+
+    @property
+    def chain(self) -> ChainAtHand:
+        """The chain."""
 
 
 @dataclass
@@ -58,7 +84,7 @@ class Person:
 class Network:
     """Contracts, people, and shorthand for what they do."""
 
-    running: RunningDevchain
+    running: Running
     rpc: Rpc
     deployment: Deployment
     client: ChainClient
@@ -156,18 +182,17 @@ async def network(
     *,
     preset: Preset = PRESET,
     reward_fund: int = 100_000 * TOKEN,
+    serve: Callable[[Sequence[Wallet]], AbstractContextManager[Running]] | None = None,
 ) -> AsyncIterator[Network]:
-    """Deploy and register everybody in epoch 0; a block is made whenever something waits."""
+    """Deploy and register everybody in epoch 0; a block is made whenever something waits.
+
+    `serve` starts another chain than the devchain, on which these wallets are rich.
+    """
     keys = [keccak256(f"wallet {number}".encode()) for number in range(checkers + providers)]
     signers = [KeySigner(key) for key in keys]
-    config = DevchainConfig(
-        chain_id=CHAIN_ID,
-        port=0,
-        block_seconds=0,
-        funded=tuple((signer.address, 1000 * ETHER) for signer in (FUNDER, *signers)),
-    )
+    rich = [signer.address for signer in (FUNDER, *signers)]
     async with AsyncExitStack() as stack:
-        running = stack.enter_context(serving(config))
+        running = stack.enter_context((serve or _serve_devchain)(rich))
         rpc = Rpc(running.url)
         stack.callback(rpc.close)
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -220,9 +245,14 @@ async def network(
         yield made
 
 
+def _serve_devchain(rich: Sequence[Wallet]) -> AbstractContextManager[RunningDevchain]:
+    funded = tuple((wallet, 1000 * ETHER) for wallet in rich)
+    return serving(DevchainConfig(chain_id=CHAIN_ID, port=0, block_seconds=0, funded=funded))
+
+
 async def _deploy(
     rpc: Rpc,
-    running: RunningDevchain,
+    running: Running,
     funder: TransactionManager,
     preset: Preset,
     reward_fund: int,

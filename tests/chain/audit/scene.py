@@ -112,7 +112,7 @@ def make_scene(
         event=event,
         position=(1000, 3),
         submission=find_submission(data, EPOCH, SHARD),
-        is_expired=False,
+        was_asked=True,
         record=record,
         scores=agreement.scores,
     )

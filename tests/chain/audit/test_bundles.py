@@ -71,7 +71,7 @@ def test_fraud_is_counted_as_nothing() -> None:
 
 def test_an_expired_bundle_is_judged_without_the_contracts_storage() -> None:
     scene = make_scene()
-    scene.facts = replace(scene.facts, is_expired=True, record=None, scores=None)
+    scene.facts = replace(scene.facts, was_asked=False, record=None, scores=None)
     assert "Consensus.scores" not in judge(scene).counts
 
 

@@ -109,11 +109,17 @@ class Money(Economy):
         self.decide(PEOPLE[0], number, False)
         assert self.net.steward.value(number) == value
 
-    @rule(index=indices, owner=people, bps=st.sampled_from([1_000, 10_000]))
-    def entrust(self, index: int, owner: str, bps: int) -> None:
-        """A delegation that gets as far as earning something."""
+    @rule(
+        index=indices,
+        owner=people,
+        bps=st.sampled_from([1_000, 10_000]),
+        percent=st.sampled_from([0, 1, 10]),
+    )
+    def entrust(self, index: int, owner: str, bps: int, percent: int) -> None:
+        """A delegation that gets as far as earning something, of which the token may take a fee."""
         self.set_commission(index, bps)
         self.deposit(owner, index, 7 * UNIT)
+        self.change_the_fee(percent)
         self.net.enter(self.epoch + self.net.delegation.warmup_epochs())
         attempt(owner, self.net.delegation.activate, wallet(owner), index, self.since(index))
         self.treasury.expect()
@@ -122,7 +128,7 @@ class Money(Economy):
     @rule(index=indices, owner=people, caller=people)
     def betray(self, index: int, owner: str, caller: str) -> None:
         """A checker equivocates while some of its delegators' stake is on its way out."""
-        self.entrust(index, owner, 1_000)
+        self.entrust(index, owner, 1_000, 0)
         place = (wallet(owner), index, self.since(index))
         shares = self.net.delegation.holding(*place).shares
         attempt(owner, self.net.delegation.undelegate, *place[1:], shares // 2)
