@@ -12,6 +12,7 @@ from tests.chain.contracts.world import (
     BOUNTY_BPS,
     GRACE_SECONDS,
     PROVIDER_POOL,
+    RING,
     SUPPLY,
     UNIT,
     UNSTAKE_DELAY,
@@ -240,25 +241,31 @@ def test_registry_is_not_reentered(odd: World) -> None:
 
 
 def test_penalties_are_not_reentered(odd: World) -> None:
-    """A proof within a proof would share out what the outer one slashed."""
+    """A proof within a proof would share out what the outer one has slashed so far."""
     odd.populate(checkers=4, providers=1)
     odd.enter(1)
-    odd.submit([change(r, fraud=1) for r in odd.reports([lanes(9)] * 4, 1)], 1)
-    fraud = calldata(odd.penalties, "slash_fraud", 1, 0, 0)
-    odd.token.set_hook(odd.penalties, fraud)
-    with boa.reverts():
-        equivocate(odd, 0)
-    for data in (
-        calldata(odd.registry, "slash", 1, 0, UNIT, True),
-        calldata(odd.registry, "top_up_checker", 0, 0),
+    odd.give("friend", 6 * UNIT)
+    with boa.env.prank(wallet("friend")):
+        odd.token.approve(odd.delegation, 6 * UNIT)
+        odd.delegation.deposit(0, 1, 6 * UNIT)
+    odd.enter(1 + RING + 1)
+    odd.delegation.activate(wallet("friend"), 0, 1)
+    odd.submit([change(r, fraud=1) for r in odd.reports([lanes(9)] * 4, odd.epoch)], odd.epoch)
+    fraud = calldata(odd.penalties, "slash_fraud", odd.epoch, 0, 0)
+    # The first transfer is out of Registry, which is locked; the second is out of Delegation.
+    later = calldata(odd.token, "set_hook", odd.penalties, fraud)
+    for target, data in (
+        (odd.penalties, fraud),
+        (odd.token, later),
+        (odd.registry, calldata(odd.registry, "top_up_checker", 0, 0)),
     ):
-        odd.token.set_hook(odd.registry, data)
+        odd.token.set_hook(target, data)
         with boa.reverts():
             equivocate(odd, 0)
     odd.token.set_hook("0x" + "0" * 40, b"")
     equivocate(odd, 0)
     assert odd.registry.provider(0).stake == 10 * UNIT
-    odd.penalties.slash_fraud(1, 0, 0)
+    odd.penalties.slash_fraud(odd.epoch, 0, 0)
 
 
 def test_rewards_are_not_reentered(odd: World) -> None:
