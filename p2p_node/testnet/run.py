@@ -336,8 +336,7 @@ class _Run:
         read_stakes(events, self._participants)
         outcome.penalties = await reader.read_penalties()
         outcome.bans = events.bans
-        newest = max((epoch for epoch, _ in events.bundles), default=last)
-        newest = max(newest, last)
+        newest = max([last, *(epoch for epoch, _ in events.bundles)])
         epochs = await reader.read_epochs(Epoch(0), newest, block)
         outcome.counted = epochs[first : last + 1]
         differences = await reader.compare_balances(outcome, epochs, block)
