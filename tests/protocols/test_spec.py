@@ -156,13 +156,13 @@ def test_every_reason_of_the_contracts_is_stated() -> None:
         reason
         for source in (ROOT / "chain" / "contracts").glob("*.vy")
         for reason in re.findall(
-            r'"((?:token|registry|steward|beacon|consensus|rewards|penalties): [^"]+)"',
+            r'"((?:token|registry|steward|beacon|consensus|rewards|delegation|penalties): [^"]+)"',
             source.read_text(encoding="utf-8"),
         )
     }
     stated = set(
         re.findall(
-            r"`((?:token|registry|steward|beacon|consensus|rewards|penalties): [^`]+)`",
+            r"`((?:token|registry|steward|beacon|consensus|rewards|delegation|penalties): [^`]+)`",
             read("contracts.md"),
         )
     )
