@@ -116,8 +116,11 @@ class Entrusting(RuleBasedStateMachine):
         self.pass_time(WARMUP, 0)
         self.activate(person, index)
 
-    @rule(person=people, index=checkers, percent=percents)
-    def undelegate(self, person: str, index: int, percent: int) -> None:
+    @rule(place=st.integers(0, 5), index=checkers, percent=percents, caught=st.booleans())
+    def undelegate(self, place: int, index: int, percent: int, caught: bool) -> None:
+        """Somebody who has shares goes, and sometimes it was in the last moment before a slash."""
+        holders = [p for p in PEOPLE if self.scene.holding(p, index).shares]
+        person = (holders or PEOPLE)[place % len(holders or PEOPLE)]
         account = self.book(index).accounts[person]
         shares = self.scene.holding(person, index).shares
         part = shares * percent // 100
@@ -130,6 +133,8 @@ class Entrusting(RuleBasedStateMachine):
         account.active -= moved
         account.leaving += moved
         account.unlocks_at = boa.env.timestamp + UNSTAKE_DELAY
+        if caught:
+            self.slash(index, 5_000)
 
     @rule(person=people, index=checkers, wait=st.booleans())
     def withdraw(self, person: str, index: int, wait: bool) -> None:
