@@ -34,14 +34,17 @@ def odd() -> World:
     return build(token=deployer("OddToken").deploy(SUPPLY))
 
 
-def earn(world: World) -> None:
-    """Let provider 0 earn the pool of epoch 1, which is then closed."""
+def earn(world: World) -> int:
+    """Let provider 0 earn the pool of epoch 1, which is then closed; return what it is."""
     world.populate(checkers=4, providers=1)
     world.token.approve(world.rewards, SUPPLY // 2)
     world.rewards.fund(2 * PROVIDER_POOL)
     world.enter(1)
     world.submit(world.reports([lanes(9)] * 4, 1), 1)
     world.enter(2, GRACE_SECONDS)
+    reward = int(world.rewards.provider_reward(0, 1))
+    assert 0 <= PROVIDER_POOL - reward < PROVIDER_POOL // 10**6, "a pool is kept in whole units"
+    return reward
 
 
 def leave(world: World, person: str) -> None:
@@ -124,7 +127,7 @@ def test_failed_withdrawal_can_be_repeated(odd: World, mode: int, reason: str) -
     ("mode", "reason"), [(REVERT, "odd: refused"), (RETURN_FALSE, "rewards: transfer failed")]
 )
 def test_failed_claim_can_be_repeated(odd: World, mode: int, reason: str) -> None:
-    earn(odd)
+    reward = earn(odd)
     odd.token.set_mode(mode)
     with boa.reverts(reason):
         odd.rewards.claim_provider(0, [1])
@@ -132,25 +135,25 @@ def test_failed_claim_can_be_repeated(odd: World, mode: int, reason: str) -> Non
     with boa.reverts(reason):
         odd.rewards.fund(1)
     odd.token.set_mode(0)
-    assert odd.rewards.claim_provider(0, [1]) == PROVIDER_POOL
+    assert odd.rewards.claim_provider(0, [1]) == reward
 
 
 def test_tokens_that_return_nothing() -> None:
     world = build(token=deployer("SilentToken").deploy(SUPPLY))
-    earn(world)
-    assert world.rewards.claim_provider(0, [1]) == PROVIDER_POOL
+    reward = earn(world)
+    assert world.rewards.claim_provider(0, [1]) == reward
     leave(world, "provider 0")
     world.registry.withdraw_provider(0)
-    assert world.token.balanceOf(wallet("provider 0")) == PROVIDER_POOL + 10 * UNIT
+    assert world.token.balanceOf(wallet("provider 0")) == reward + 10 * UNIT
 
 
 def test_somebody_elses_token() -> None:
     world = build(token=deployer("SnekmateToken").deploy(SUPPLY))
-    earn(world)
-    assert world.rewards.claim_provider(0, [1]) == PROVIDER_POOL
+    reward = earn(world)
+    assert world.rewards.claim_provider(0, [1]) == reward
     leave(world, "provider 0")
     world.registry.withdraw_provider(0)
-    assert world.token.balanceOf(wallet("provider 0")) == PROVIDER_POOL + 10 * UNIT
+    assert world.token.balanceOf(wallet("provider 0")) == reward + 10 * UNIT
 
 
 # -- what is slashed
@@ -269,11 +272,11 @@ def test_penalties_are_not_reentered(odd: World) -> None:
 
 
 def test_rewards_are_not_reentered(odd: World) -> None:
-    earn(odd)
+    reward = earn(odd)
     rewards = odd.rewards
     calls = [
         calldata(rewards, "claim_provider", 0, [1]),
-        calldata(rewards, "claim_checker", 0, [(1, 0, 0)]),
+        calldata(rewards, "claim_checker", 0, [1 << 32]),
         calldata(rewards, "fund", 1),
     ]
     for data in calls:
@@ -283,5 +286,5 @@ def test_rewards_are_not_reentered(odd: World) -> None:
         with boa.reverts():
             rewards.fund(1)
     odd.token.set_hook("0x" + "0" * 40, b"")
-    assert rewards.claim_provider(0, [1]) == PROVIDER_POOL
-    assert rewards.available() == odd.token.balanceOf(rewards) == PROVIDER_POOL
+    assert rewards.claim_provider(0, [1]) == reward
+    assert rewards.available() == odd.token.balanceOf(rewards) == 2 * PROVIDER_POOL - reward
