@@ -9,11 +9,12 @@
         always 0 on peaq, plays no part. Without any contribution it can be computed beforehand.
 
         Each contribution does accumulator = keccak256(accumulator, secret, blockhash(number - 1)).
-        The first interaction of an epoch freezes seed(e): the first 96 bits of keccak256(accumulator,
-        uint256(e)), then 128 zero bits, then uint32(e). What is contributed during e reaches the
-        seed of e + 1 and no earlier one. 96 bits are far more than anybody can search through, and
-        the gap is where Consensus keeps an epoch's totals (ring.vy), so that a committee can be
-        drawn again, for as long as its bundle is there, for the price of a word that is read anyway.
+        The first interaction of an epoch freezes seed(e): the first 96 bits of
+        keccak256(accumulator, uint256(e)), then 128 zero bits, then uint32(e). What is contributed
+        during e reaches the seed of e + 1 and no earlier one. 96 bits are far more than anybody can
+        search through, and the gap is where Consensus keeps an epoch's totals (results.vy), so that
+        a committee can be drawn again, for as long as its bundle is there, for the price of a word
+        that is read anyway.
 
         A checker can only choose to reveal or not, and whoever withholds in an epoch forfeits its
         checker reward of that epoch (Rewards asks `contributed`). The last one to reveal has that
@@ -92,7 +93,8 @@ def commit(checker_index: uint256, commitment: bytes32):
     epoch: uint256 = self._freeze()
     word: uint256 = self._own_word(checker_index)
     assert slots._has_future(word, epoch), "beacon: checker has left"
-    self._store(checker_index, epoch, contributions._aged(self._histories[checker_index], epoch), commitment)
+    history: uint256 = contributions._aged(self._histories[checker_index], epoch)
+    self._store(checker_index, epoch, history, commitment)
     log Committed(epoch=epoch, checker_index=checker_index, commitment=commitment)
 
 
@@ -114,7 +116,8 @@ def contribute(checker_index: uint256, secret: bytes32, next_commitment: bytes32
     self.accumulator = keccak256(
         abi_encode(self.accumulator, secret, blockhash(unsafe_sub(block.number, 1)))
     )
-    self._store(checker_index, epoch, contributions._aged(history, epoch) | (1 << 32), next_commitment)
+    history = contributions._aged(history, epoch) | (1 << 32)
+    self._store(checker_index, epoch, history, next_commitment)
     log Contributed(
         epoch=epoch, checker_index=checker_index, secret=secret, next_commitment=next_commitment
     )

@@ -191,7 +191,8 @@ def submit(
     invalid: uint256 = 0
     checkers: uint256 = 0
     units: uint256 = 0  # as in IConsensus.Bundle; Registry keeps them to 15 bits
-    reporters: DynArray[uint256, results.MAX_SEATS] = []  # of each report: stake units << 8 | 9 * seat
+    # Of each report: stake units << 8 | 9 * seat.
+    reporters: DynArray[uint256, results.MAX_SEATS] = []
     online_maps: DynArray[uint256, results.MAX_SEATS] = []
     fraud_maps: DynArray[uint256, results.MAX_SEATS] = []  # those that are not 0
     for report: Report in reports:
@@ -406,7 +407,7 @@ def submit(
 def committee(epoch: uint256, shard: uint256) -> DynArray[uint256, results.MAX_SEATS]:
     """
     @notice The checker index of each seat; a seat whose checker is not active in the epoch is void.
-    @param epoch The current or the previous epoch, or an older one of which the ring holds a bundle.
+    @param epoch The current or the previous epoch, or one of which the ring holds a bundle.
     @param shard The shard to be judged.
     """
     word: uint256 = ring._epoch_word(epoch)

@@ -10,23 +10,23 @@
                        that reported; nothing in an epoch in which it did not contribute to Beacon
                        (its share stays in the fund)
 
-        Epochs are closed in order, after their grace: closing fixes what the pools are (emission.vy)
-        and promises them. The sum of all promises never exceeds the fund, and shares are rounded
-        down, so whatever is earned is there. Anybody may close epochs, and a claim closes what it
-        needs.
+        Epochs are closed in order, after their grace: closing fixes what the pools are
+        (emission.vy) and promises them. The sum of all promises never exceeds the fund, and shares
+        are rounded down, so whatever is earned is there. Anybody may close epochs, and every claim
+        does so first.
 
         Anybody may trigger a claim; the money always goes to the wallet that held the slot in that
-        epoch, whatever became of it since, and of a checker's the commission that it has promised to
-        its delegators to Delegation. An epoch can be claimed from its closing for as long as
-        Consensus' ring holds it: current epoch < epoch + ring_epochs. What nobody has claimed by
-        then goes back to the fund.
+        epoch, whatever became of it since, and of a checker's the part that it has promised to its
+        delegators to Delegation. An epoch can be claimed from its closing for as long as Consensus'
+        ring holds it: current epoch < epoch + ring_epochs. What nobody has claimed by then goes
+        back to the fund.
 
         Items of a claim that pay nothing (still open, expired, not earned, already paid) are
         skipped, so that somebody who claims one of them first cannot make the rest of the
         transaction fail.
 @dev There is no owner and no way to take out what was funded but by earning it. A claim of many
-     epochs costs four cold words for each: two of the bundle, the epoch's, and half of the one of
-     its pools; what was paid is marked in one word for 224 epochs, and counted in one for 64.
+     epochs reads three cold words for each, two of the bundle and the epoch's, and one of pools
+     for four; what was paid is marked in one word for 224 epochs, and counted in one for 64.
 """
 
 from ethereum.ercs import IERC20
@@ -133,8 +133,9 @@ _state: uint256
 _pools: uint256[_POOL_WORDS]  # epoch // 4 % 64 -> pools
 _promised: uint256[_SPANS]  # span % 8 -> what of its pools is left; span from bit 128 on
 
-# A map of bits: window << 224 | bit epoch % 224: paid. The key is (kind << 64 | shard << 32 | index)
-# << 1 | window % 2, for providers with shard 0; so an old window's word is taken over.
+# A map of bits: window << 224 | bit epoch % 224: paid. The key is
+# (kind << 64 | shard << 32 | index) << 1 | window % 2, for providers with shard 0; so an old
+# window's word is taken over.
 _paid: HashMap[uint256, uint256]
 
 
@@ -295,8 +296,8 @@ def checker_reward(index: uint256, epoch: uint256, shard: uint256, seat: uint256
 @view
 def provider_claimed(index: uint256, epoch: uint256) -> bool:
     """
-    @notice Whether the provider slot was paid for the epoch. Remembered for the claim window; may be
-            False afterwards.
+    @notice Whether the provider slot was paid for the epoch. Remembered for the claim window; may
+            be False afterwards.
     """
     return self._claimed(emission.PROVIDERS, index, epoch, 0)
 
@@ -650,7 +651,7 @@ def _settle(
         epoch: uint256 = place >> 32
         if fraction == 0 or epoch < expired:
             continue
-        # An epoch that is not closed has no pool. 2**96 for a pool and 2**24 for a part: no overflow.
+        # An epoch that is not closed has no pool. 2**97 for a pool, 2**24 for a part: no overflow.
         amount: uint256 = unsafe_div(
             unsafe_mul(self._stored_pool(kind, epoch), fraction >> 128), fraction & _MASK_128
         )

@@ -37,18 +37,6 @@ def __init__():
     _CACHED_CHAIN = chain.id
 
 
-@external
-@view
-def eip712Domain() -> (
-    bytes1, String[6], String[1], uint256, address, bytes32, DynArray[uint256, 1]
-):
-    """
-    @notice The signing domain, as EIP-5267 wants it: name, version, chain and this contract.
-    """
-    # 0x0f: of the five possible fields, all but the salt.
-    return 0x0f, NAME, VERSION, chain.id, self, empty(bytes32), []
-
-
 @internal
 @view
 def _build(contract: address) -> bytes32:

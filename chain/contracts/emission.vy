@@ -3,8 +3,8 @@
 """
 @title What each epoch is worth
 @license Apache-2.0
-@notice The schedule: an epoch's pool is the deployment's base pool, less in each era, times what the
-        Steward lets of it:
+@notice The schedule: an epoch's pool is the deployment's base pool, less in each era, times what
+        the Steward lets of it:
 
             base * (15, 13, 11, 0)[min(epoch // era_epochs, 3)] // 15 * emission_bps // 10,000
 
@@ -22,7 +22,7 @@
 
 from . import results
 
-# Where the closing of epochs stands. Of each pair the first is of providers, the second of checkers.
+# Where the closing of epochs stands. Of a pair the first is of providers, the second of checkers.
 struct Books:
     next: uint256  # the first epoch that is not closed
     unpromised: uint256  # money that is in no pool yet
@@ -60,8 +60,8 @@ def __init__(
     checker_pool = checker_pool_
     era_epochs = era_epochs_
     carry_epochs = carry_epochs_
-    # Fine enough that rounding is worth less than a millionth of a pool, and with room for 256 times
-    # the base.
+    # Fine enough that rounding is worth less than a millionth of a pool, and with room for 256
+    # times the base.
     pool_unit = larger // 2**20 + 1
 
 

@@ -3,8 +3,8 @@
 """
 @title The words in which results are kept
 @license Apache-2.0
-@notice Consensus keeps three kinds of words (ring.vy) and hands them out as they are, so that a claim
-        of many epochs costs one call; whoever reads them takes them apart with this module.
+@notice Consensus keeps three kinds of words (ring.vy) and hands them out as they are, so that a
+        claim of many epochs costs one call; whoever reads them takes them apart with this module.
 
         One word per epoch:
 
@@ -25,9 +25,9 @@
             bit  176        the word of fraud is of this bundle (it is written only if it is not 0)
             bits 224..255   epoch
 
-        And sixteen words of scores per bundle. In word w, lane by lane: 15 bits of score, and in the
-        lane's top bit, for lane i, bit i of the stake units that the checker of seat w had when the
-        bundle was accepted; 0 if the seat did not report.
+        And sixteen words of scores per bundle. In word w, lane by lane: 15 bits of score, and in
+        the lane's top bit, for lane i, bit i of the stake units that the checker of seat w had when
+        the bundle was accepted; 0 if the seat did not report.
 """
 
 from . import committee as draw
@@ -131,15 +131,6 @@ def _weight(used: uint256, deviating: uint256) -> uint256:
     if unsafe_mul(2, deviating) > used:
         return 0
     return unsafe_sub(used, deviating)
-
-
-@internal
-@pure
-def _score(scores: uint256, lane: uint256) -> uint256:
-    """
-    @notice The score in one of the sixteen lanes of a word of scores; lane counted modulo 16.
-    """
-    return (scores >> ((lane & 15) << 4)) & lanes.MAX_SCORE
 
 
 @internal

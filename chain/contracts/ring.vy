@@ -4,9 +4,9 @@
 @title What accepted bundles leave behind
 @license Apache-2.0
 @notice A ring of `ring_epochs` epochs: for each epoch and shard the scores, the bitmaps and what
-        each report was worth, and for each epoch its seed and the totals that rewards are divided by
-        (results.vy has the layout). An entry names its epoch, so an old one is never taken for a new
-        one; it is there until the bundle of the same shard ring_epochs later overwrites it.
+        each report was worth, and for each epoch its seed and the totals that rewards are divided
+        by (results.vy has the layout). An entry names its epoch, so an old one is never taken for a
+        new one; it is there until the bundle of the same shard ring_epochs later overwrites it.
 @dev In steady state a bundle writes words that were written before: 5,000 gas each instead of
      22,100. A bundle takes 18 words: the sixteen of scores have a spare bit in each lane, and those
      of word j hold the stake units of the checker on seat j, for 5,000 gas less. Which checker that
@@ -83,8 +83,8 @@ def totals(epoch: uint256) -> (uint256, uint256):
 @view
 def epoch_words(first: uint256, count: uint256) -> DynArray[uint256, MAX_READ]:
     """
-    @notice The words of `count` epochs from `first` on, at most 64; 0 for an epoch of which the ring
-            holds nothing.
+    @notice The words of `count` epochs from `first` on, at most 64; 0 for an epoch of which the
+            ring holds nothing.
     """
     words: DynArray[uint256, MAX_READ] = []
     for i: uint256 in range(count, bound=MAX_READ):

@@ -17,7 +17,7 @@ NO_MATCH = "beacon: secret does not match"
 
 def derive(accumulator: bytes, epoch: int) -> bytes:
     """The seed of `epoch`, given the accumulator at its start."""
-    return keccak(accumulator + word(epoch))[:28] + epoch.to_bytes(4, "big")
+    return keccak(accumulator + word(epoch))[:12] + bytes(16) + epoch.to_bytes(4, "big")
 
 
 # -- seeds
@@ -62,15 +62,49 @@ def test_seed_differs_in_each_epoch_even_without_contributions(small: World) -> 
     assert len(seeds) == 8
 
 
-def test_only_current_and_previous_seed(small: World) -> None:
-    small.enter(5)
-    for touched in (False, True):
-        if touched:
-            small.contribute(0)
-        for epoch in (0, 3, 6, 5 + 2**32, 2**256 - 1):
+def test_seeds_of_other_epochs(small: World) -> None:
+    """Current and previous always; older ones if somebody called in them."""
+    touched = {}
+    for epoch in (1, 2, 5):
+        small.enter(epoch)
+        small.contribute(0, len(touched))
+        touched[epoch] = small.beacon.seed(epoch)
+    small.enter(9)
+    for call in (False, True):
+        if call:
+            small.contribute(0, len(touched))
+        for epoch in (3, 6, 7, 10, 5 + 2**32, 2**256 - 1):
             with boa.reverts(NO_SEED):
                 small.beacon.seed(epoch)
-        assert small.beacon.seed(4) != small.beacon.seed(5)
+        assert small.beacon.seed(8) != small.beacon.seed(9)
+        assert {epoch: small.beacon.seed(epoch) for epoch in touched} == touched
+        # Epoch 4 was over, and nobody had called, when its seed was frozen with that of 5.
+        assert small.beacon.seed(4)
+
+
+def test_256_seeds_are_kept(small: World) -> None:
+    small.contribute(0, 0)
+    first = small.beacon.seed(1)
+    small.enter(256)
+    small.contribute(0, 1)
+    assert small.beacon.seed(1) == first
+    small.enter(257)
+    small.contribute(0, 2)
+    assert small.beacon.seed(257) != first
+    with boa.reverts(NO_SEED):
+        small.beacon.seed(1)
+
+
+def test_frozen_seed_names_its_accumulator(small: World) -> None:
+    """So that an auditor can replay an epoch's contributions."""
+    small.enter(2)
+    before = small.beacon.accumulator()
+    small.contribute(0)
+    frozen = [event for event in small.beacon.get_logs() if type(event).__name__ == "SeedFrozen"]
+    assert [event.epoch for event in frozen] == [1, 2]
+    for event in frozen:
+        assert event.accumulator == before
+        assert event.seed == derive(event.accumulator, event.epoch)
 
 
 def test_seed_is_the_same_before_and_after_freezing(small: World) -> None:
@@ -197,6 +231,16 @@ def test_history_reaches_back_224_epochs(small: World) -> None:
     small.contribute(0, 4)
     assert not small.beacon.contributed(225, 0)
     assert small.beacon.contributed(2_000, 0)
+
+
+def test_history_is_one_word(small: World) -> None:
+    small.contribute(0, 0)
+    small.enter(4)
+    small.contribute(0, 1)
+    small.enter(6)
+    small.commit(0, 9)
+    assert small.beacon.history(0) == 6 | 1 << 32 + 2 | 1 << 32 + 5
+    assert small.beacon.history(1) == 0
 
 
 # -- who may

@@ -43,23 +43,23 @@ def assert_kept(world: World, reports: Sequence[Report], epoch: int, shard: int,
     online = reference.majority([report.online for report in reports])
     scores = reference.without_fraud(medians, fraud)
     members = world.committee(epoch, shard)
-    reported = deviations = checkers = 0
+    reported = deviations = checkers = units = 0
     for report in reports:
         deviating = reference.deviations(report.scores, medians, TOLERANCE_SHIFT)
         reported |= 1 << report.seat
         deviations |= deviating << 9 * report.seat
         checkers |= members[report.seat] << 16 * report.seat
-        word = world.registry.checker_word(members[report.seat])
-        share = world.consensus.checker_share(epoch, shard, report.seat)
+        share = world.checker_share(epoch, shard, report.seat)
         assert share[0] == members[report.seat]
         assert share[1] == reference.weight(used, deviating)
-        assert word >> 224 == 10, "everybody has ten units"
-    expected = (reported, deviations, used, online, fraud, checkers)
+        assert share[2] == 10, "everybody has ten units"
+        units |= 10 << 16 * report.seat
+    expected = (reported, deviations, used, online, fraud, checkers, units)
     assert tuple(world.consensus.bundle(epoch, shard)) == expected
     assert list(world.consensus.scores(epoch, shard)) == reference.pack(scores)
     assert (event.epoch, event.shard, event.total) == (epoch, shard, sum(scores))
     assert (event.reported, event.deviations, event.checkers) == (reported, deviations, checkers)
-    assert (event.online, event.fraud) == (online, fraud)
+    assert (event.online, event.fraud, event.units) == (online, fraud, units)
 
 
 def weighted(reports: Sequence[Report], used: int) -> int:
@@ -143,7 +143,7 @@ def test_smallest_and_largest_committees(
     scores = reference.unpack(world.consensus.scores(1, shard))
     assert world.consensus.totals(1) == (sum(scores), weighted(reports, used))
     first = 256 * shard
-    assert world.consensus.provider_share(1, first + lane) == (scores[lane], sum(scores))
+    assert world.provider_share(1, first + lane) == (scores[lane], sum(scores))
 
 
 @pytest.mark.parametrize("shift", [1, 2, 5, 14])
@@ -177,7 +177,7 @@ def test_weight_falls_to_a_half_and_then_to_nothing(
     bad = lanes(*[3_000] * deviating, *[1_000] * (44 - deviating))
     reports = network.reports([good, bad, good], 1, shard=1)
     network.submit(reports, 1, shard=1)
-    assert network.consensus.checker_share(1, 1, 1)[1] == weight
+    assert network.checker_share(1, 1, 1)[1] == weight
     assert network.consensus.totals(1) == (44_000, 10 * (44 + 44 + weight))
 
 
@@ -187,7 +187,7 @@ def test_scores_in_empty_lanes_deviate(network: World) -> None:
     reports = network.reports([good, noisy, good], 1, shard=1)
     network.submit(reports, 1, shard=1)
     assert network.consensus.bundle(1, 1).deviations >> 9 == 212
-    assert network.consensus.checker_share(1, 1, 1)[1] == 0
+    assert network.checker_share(1, 1, 1)[1] == 0
 
 
 def test_all_lanes_deviate(network: World) -> None:
@@ -195,14 +195,16 @@ def test_all_lanes_deviate(network: World) -> None:
     good, bad = [100] * LANES, [30_000] * LANES
     network.submit(network.reports([good, bad, good], 1), 1)
     assert network.consensus.bundle(1, 0).deviations >> 9 == 256
-    assert network.consensus.checker_share(1, 0, 1)[1] == 0
+    assert network.checker_share(1, 0, 1)[1] == 0
 
 
 def test_seat_that_did_not_report_has_no_share(network: World) -> None:
     network.submit(network.reports([[5] * LANES] * 3, 1), 1)
-    assert network.consensus.checker_share(1, 0, 2)[1] == LANES
+    assert network.checker_share(1, 0, 2)[1] == LANES
     for seat in (3, 4, 15, 16, 2**255):
-        assert network.consensus.checker_share(1, 0, seat) == (0, 0, 0)
+        assert network.checker_share(1, 0, seat) == (0, 0, 0, 0)
+        with boa.reverts("consensus: no report"):
+            network.consensus.seat_result(1, 0, seat)
 
 
 # -- fraud
@@ -216,12 +218,12 @@ def test_majority_for_fraud_takes_the_score(network: World, lane: int) -> None:
     reports[1] = change(reports[1], fraud=1 << lane)
     with boa.env.anchor():
         network.submit(reports, 1)
-        assert network.consensus.provider_share(1, lane)[0] == vector[lane], "two of four"
+        assert network.provider_share(1, lane)[0] == vector[lane], "two of four"
         assert network.consensus.bundle(1, 0).fraud == 0
     reports[3] = change(reports[3], fraud=1 << lane)
     network.submit(reports, 1)
     assert_kept(network, reports, 1, 0, LANES)
-    assert network.consensus.provider_share(1, lane) == (0, sum(vector) - vector[lane])
+    assert network.provider_share(1, lane) == (0, sum(vector) - vector[lane])
     assert network.consensus.bundle(1, 0).deviations == 0, "deviations are of what was reported"
 
 
@@ -240,7 +242,7 @@ def test_old_fraud_map_is_not_read_again(network: World) -> None:
 
 def test_nothing_is_held_of_epoch_0(network: World) -> None:
     assert not network.consensus.has_bundle(0, 0)
-    assert network.consensus.provider_share(0, 0) == (0, 0)
+    assert network.provider_share(0, 0) == (0, 0)
     assert network.consensus.totals(0) == (0, 0)
     with boa.reverts("consensus: no bundle"):
         network.consensus.bundle(0, 0)
@@ -259,12 +261,15 @@ def test_nothing_is_held_of_epoch_0(network: World) -> None:
         ({"tolerance": 15}, "consensus: tolerance out of range"),
         ({"ring": 3}, "consensus: ring out of range"),
         ({"ring": 225}, "consensus: ring out of range"),
-        ({"ring": 6}, "consensus: ring outlives slots"),
+        ({"ring": 8}, "consensus: ring outlives slots"),
+        ({"grace": 300}, "consensus: stake leaves before evidence"),
+        ({"ring": 5}, "consensus: stake leaves before evidence"),
     ],
 )
 def test_bad_settings(empty: World, changes: dict[str, int], reason: str) -> None:
-    setting = {"seats": 4, "grace": 600, "tolerance": 5, "ring": 5} | changes
-    deployer("Consensus").deploy(empty.registry, empty.beacon, 4, 600, 5, 5)
+    # An unstake delay of 3,300 s: more than five epochs of 600 s and the grace.
+    setting = {"seats": 4, "grace": 299, "tolerance": 5, "ring": 4} | changes
+    deployer("Consensus").deploy(empty.registry, empty.beacon, 4, 299, 5, 4)
     with boa.reverts(reason):
         deployer("Consensus").deploy(empty.registry, empty.beacon, *setting.values())
 
@@ -272,6 +277,6 @@ def test_bad_settings(empty: World, changes: dict[str, int], reason: str) -> Non
 def test_contracts_of_different_registries(empty: World) -> None:
     other = build()
     with boa.reverts("consensus: beacon of another registry"):
-        deployer("Consensus").deploy(empty.registry, other.beacon, 4, 0, 5, 5)
+        deployer("Consensus").deploy(empty.registry, other.beacon, 4, 0, 5, 4)
     with boa.reverts("consensus: registry is not a contract"):
         deployer("Consensus").deploy(wallet("nobody"), other.beacon, 4, 0, 5, 5)

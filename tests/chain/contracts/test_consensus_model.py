@@ -51,8 +51,8 @@ SETTINGS = [
 
 
 def units(checker: int) -> int:
-    """Stake units of a checker: all different, one of them large."""
-    return 10**6 if checker == 3 else 2 + 5 * checker
+    """Stake units of a checker: all different, one of them as many as count."""
+    return 2**15 - 1 if checker == 3 else 2 + 5 * checker
 
 
 @pytest.fixture(
@@ -189,6 +189,7 @@ def test_bundle_equals_what_the_nodes_compute(
 
     reported = sum(1 << seat for seat in reports)
     checkers = sum(members[seat] << 16 * seat for seat in reports)
+    stakes = sum(units(members[seat]) << 16 * seat for seat in reports)
     deviations = sum(
         count << 9 * seat for seat, count in zip(reports, agreement.deviations, strict=True)
     )
@@ -202,16 +203,19 @@ def test_bundle_equals_what_the_nodes_compute(
     bundle = consensus.bundle(EPOCH, SHARD)
     assert bundle.reported == event.reported == reported
     assert bundle.checkers == event.checkers == checkers
+    assert bundle.units == event.units == stakes
     assert bundle.deviations == event.deviations == deviations
     assert bundle.online == event.online == agreement.online
     assert bundle.fraud == event.fraud == agreement.fraud
     assert bundle.lanes == setting.providers
     assert (event.epoch, event.shard, event.total) == (EPOCH, SHARD, provider_total)
     for seat in range(16):
-        expected = (members[seat], weights[seat], checker_total) if seat in reports else (0, 0, 0)
-        assert consensus.checker_share(EPOCH, SHARD, seat) == expected
+        expected = (0, 0, 0, 0)
+        if seat in reports:
+            expected = (members[seat], weights[seat], units(members[seat]), checker_total)
+        assert net.checker_share(EPOCH, SHARD, seat) == expected
     for lane in rng.sample(range(LANES), 8):
-        share = consensus.provider_share(EPOCH, lane)
+        share = net.provider_share(EPOCH, lane)
         assert share == (agreement.scores[lane], provider_total)
 
 
@@ -229,9 +233,9 @@ def test_totals_add_up_over_the_shards() -> None:
         expected_checkers += 4 * lanes_in_use * 10
         assert net.consensus.totals(EPOCH) == (expected_providers, expected_checkers)
         assert net.consensus.bundle(EPOCH, shard).lanes == lanes_in_use
-    assert net.consensus.provider_share(EPOCH, 2 * LANES + 2)[0] == 2_007
-    assert net.consensus.provider_share(EPOCH, LANES - 1)[0] == 7
-    assert net.consensus.provider_share(EPOCH, LANES)[0] == 1_007
+    assert net.provider_share(EPOCH, 2 * LANES + 2)[0] == 2_007
+    assert net.provider_share(EPOCH, LANES - 1)[0] == 7
+    assert net.provider_share(EPOCH, LANES)[0] == 1_007
 
 
 def test_ring_forgets_after_its_epochs() -> None:
@@ -258,8 +262,8 @@ def test_ring_forgets_after_its_epochs() -> None:
             with boa.reverts("consensus: no bundle"):
                 net.consensus.bundle(gone, 0)
             assert net.consensus.totals(gone) == (0, 0)
-            assert net.consensus.provider_share(gone, 0) == (0, 0)
-            assert net.consensus.checker_share(gone, 0, 0) == (0, 0, 0)
+            assert net.provider_share(gone, 0) == (0, 0)
+            assert net.checker_share(gone, 0, 0) == (0, 0, 0, 0)
 
 
 def test_ring_after_epochs_without_bundles() -> None:
@@ -272,7 +276,7 @@ def test_ring_after_epochs_without_bundles() -> None:
     # The place in the ring still holds epoch 1, and must not pass for the present.
     assert not net.consensus.has_bundle(later, 0)
     assert net.consensus.totals(later) == (0, 0)
-    assert net.consensus.provider_share(later, 0) == (0, 0)
+    assert net.provider_share(later, 0) == (0, 0)
     net.submit(net.reports([world.lanes(6)] * 4, later), later)
     assert net.consensus.totals(later)[0] == 6
     assert not net.consensus.has_bundle(1, 0)
@@ -307,10 +311,3 @@ def test_committee_equals_what_the_nodes_draw(
     if len(arrivals) > 2:
         with boa.reverts():
             net.consensus.committee(len(arrivals) - 3, 0)
-
-
-def test_signing_domain_is_that_of_eip_5267(case: tuple[Setting, Snapshot]) -> None:
-    consensus = case[1].resume().consensus
-    fields, name, version, chain_id, contract, salt, extensions = consensus.eip712Domain()
-    assert (fields, name, version, salt, extensions) == (b"\x0f", "Kaisar", "1", bytes(32), [])
-    assert (chain_id, contract) == (boa.env.evm.patch.chain_id, consensus.address)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import boa
 import pytest
 
 from tests.chain.contracts.reference import LANES
 from tests.chain.contracts.world import (
+    CARRY,
     CHECKER_POOL,
+    ERA,
     GRACE_SECONDS,
     PROVIDER_POOL,
     RING,
@@ -38,12 +42,32 @@ def seat_of(world: World, epoch: int, checker: int) -> int:
     return world.committee(epoch).index(checker)
 
 
+def item(epoch: int, shard: int, seat: int) -> int:
+    """A report as `claim_checker` takes it."""
+    return epoch << 32 | shard << 4 | seat
+
+
+def paid_event(world: World) -> Any:
+    """The event of the last claim."""
+    events = world.rewards.get_logs()
+    (paid,) = [e for e in events if type(e).__name__ in ("ProviderPaid", "CheckerPaid")]
+    return paid
+
+
 def balance(world: World, person: str) -> int:
     return int(world.token.balanceOf(wallet(person)))
 
 
 def close(world: World, epoch: int) -> None:
     world.enter(epoch + 1, GRACE_SECONDS)
+
+
+def provider_pool(world: World, epoch: int) -> int:
+    return int(world.rewards.pools(epoch)[0])
+
+
+def checker_pool(world: World, epoch: int) -> int:
+    return int(world.rewards.pools(epoch)[1])
 
 
 @pytest.fixture
@@ -78,8 +102,10 @@ def test_tokens_sent_without_fund_are_not_counted(small: World) -> None:
 
 
 def test_providers_share_the_pool_by_score(settled: World) -> None:
+    pool = provider_pool(settled, 1)
+    assert PROVIDER_POOL * (1 - 1e-6) < pool <= PROVIDER_POOL, "whole pool units"
     for index, score in enumerate(SCORES):
-        share = PROVIDER_POOL * score // TOTAL
+        share = pool * score // TOTAL
         assert settled.rewards.provider_reward(index, 1) == share
         if score == 0:
             with boa.reverts(NOTHING):
@@ -87,10 +113,9 @@ def test_providers_share_the_pool_by_score(settled: World) -> None:
             continue
         with boa.env.prank(wallet("passer-by")):
             assert settled.rewards.claim_provider(index, [1]) == share
-        events = settled.rewards.get_logs()
-        (paid,) = [event for event in events if type(event).__name__ == "ProviderPaid"]
+        paid = paid_event(settled)
         owner = f"provider {index}"
-        assert (paid.index, paid.wallet, paid.epoch) == (index, wallet(owner), 1)
+        assert (paid.index, paid.wallet, paid.paid) == (index, wallet(owner), 1)
         assert paid.amount == balance(settled, owner) == share
         assert settled.rewards.provider_claimed(index, 1)
         assert settled.rewards.provider_reward(index, 1) == share, "for an auditor"
@@ -110,7 +135,8 @@ def test_shares_are_rounded_down() -> None:
 
 def test_epoch_is_paid_once(settled: World) -> None:
     share = settled.rewards.claim_provider(0, [1, 1])
-    assert share == balance(settled, "provider 0") == PROVIDER_POOL * 100 // TOTAL
+    assert paid_event(settled).paid == 0b01
+    assert share == balance(settled, "provider 0") == provider_pool(settled, 1) * 100 // TOTAL
     for epochs in ([1], [1, 1], []):
         with boa.reverts(NOTHING):
             settled.rewards.claim_provider(0, epochs)
@@ -136,12 +162,16 @@ def test_several_epochs_in_one_claim(settled: World) -> None:
     settled.enter(3)
     settle(settled, 3, (0, 1, 0, 0))
     close(settled, 3)
-    share = PROVIDER_POOL * 100 // TOTAL
+    share = provider_pool(settled, 1) * 100 // TOTAL
     # What pays nothing is left out: not earned, not closed, nonsense, twice.
-    claimed = settled.rewards.claim_provider(0, [1, 2, 3, 4, 2**32, 2**256 - 1, 2])
-    assert claimed == share + PROVIDER_POOL
+    epochs = [1, 2, 3, 4, 2**32, 2**256 - 1, 2, 2**224 + 2]
+    claimed = settled.rewards.claim_provider(0, epochs)
+    assert paid_event(settled).paid == 0b11
+    assert claimed == share + provider_pool(settled, 2)
     assert balance(settled, "provider 0") == claimed
-    assert settled.rewards.claim_provider(1, [3, 2]) == PROVIDER_POOL
+    claimed = settled.rewards.claim_provider(1, [3, 2])
+    assert paid_event(settled).paid == 0b01
+    assert claimed == provider_pool(settled, 3)
 
 
 def test_claims_expire_with_the_ring(settled: World) -> None:
@@ -151,10 +181,11 @@ def test_claims_expire_with_the_ring(settled: World) -> None:
     settled.enter(1 + RING)
     assert not settled.rewards.claimable(1)
     assert settled.rewards.provider_reward(0, 1) == 0
+    assert settled.rewards.pools(1) == (0, 0)
     with boa.reverts(NOTHING):
         settled.rewards.claim_provider(0, [1])
     with boa.reverts(NOTHING):
-        settled.rewards.claim_checker(0, [(1, 0, seat_of_any(settled))])
+        settled.rewards.claim_checker(0, [item(1, 0, seat_of_any(settled))])
 
 
 def seat_of_any(world: World) -> int:
@@ -179,7 +210,7 @@ def test_all_scores_zero(small: World) -> None:
     close(small, 1)
     for index in range(4):
         assert small.rewards.provider_reward(index, 1) == 0
-    assert small.rewards.claim_checker(0, [(1, 0, seat)]) == CHECKER_POOL // 4
+    assert small.rewards.claim_checker(0, [item(1, 0, seat)]) == checker_pool(small, 1) // 4
 
 
 def test_unknown_provider(settled: World) -> None:
@@ -199,11 +230,11 @@ def test_score_of_a_provider_that_was_not_active_is_not_paid(empty: World) -> No
     settle(empty, 1, (500, 500))
     close(empty, 1)
     assert empty.rewards.provider_reward(0, 1) == 0
-    assert empty.rewards.claim_provider(1, [1]) == PROVIDER_POOL // 2
+    assert empty.rewards.claim_provider(1, [1]) == provider_pool(empty, 1) // 2
 
 
 def test_newcomer_is_not_paid_for_the_tenant_before() -> None:
-    world = build(ring=4, reuse_delay=5)
+    world = build(ring=4, reuse_delay=6)
     world.populate(checkers=4, providers=2)
     world.token.approve(world.rewards, UNIT * 10**5)
     world.rewards.fund(UNIT * 10**5)
@@ -220,8 +251,9 @@ def test_newcomer_is_not_paid_for_the_tenant_before() -> None:
     assert world.rewards.provider_reward(0, 8) == 0, "the newcomer is active from epoch 9 on"
     settle(world, 9, (300, 100))
     close(world, 9)
-    assert world.rewards.claim_provider(0, [1, 8, 9]) == PROVIDER_POOL * 3 // 4
-    assert balance(world, "newcomer") == PROVIDER_POOL * 3 // 4
+    share = provider_pool(world, 9) * 3 // 4
+    assert world.rewards.claim_provider(0, [1, 8, 9]) == share
+    assert balance(world, "newcomer") == share
     assert balance(world, "provider 0") == 10 * UNIT, "its stake"
 
 
@@ -229,7 +261,7 @@ def test_tenant_that_left_is_still_paid(settled: World) -> None:
     with boa.env.prank(wallet("provider 1")):
         settled.registry.leave_provider()
     settled.rewards.claim_provider(1, [1])
-    assert balance(settled, "provider 1") == PROVIDER_POOL * 300 // TOTAL
+    assert balance(settled, "provider 1") == provider_pool(settled, 1) * 300 // TOTAL
 
 
 # -- checkers
@@ -245,19 +277,20 @@ def test_checkers_share_the_pool_by_weight_and_stake(small: World) -> None:
     settle(small, 2, liar=1)
     close(small, 2)
     for seat, checker in enumerate(members):
-        share = 0 if seat == 1 else CHECKER_POOL // 3
+        share = 0 if seat == 1 else checker_pool(small, 2) // 3
         assert small.rewards.checker_reward(checker, 2, 0, seat) == share
         if share:
-            assert small.rewards.claim_checker(checker, [(2, 0, seat)]) == share
-            (paid,) = [e for e in small.rewards.get_logs() if type(e).__name__ == "CheckerPaid"]
+            assert small.rewards.claim_checker(checker, [item(2, 0, seat)]) == share
+            paid = paid_event(small)
             owner = f"checker {checker}"
             assert (paid.index, paid.wallet, paid.amount) == (checker, wallet(owner), share)
-            assert (paid.epoch, paid.shard, paid.seat) == (2, 0, seat)
+            assert (paid.delegators, paid.paid) == (0, 1)
             assert balance(small, owner) == share
-            assert small.rewards.checker_claimed(2, 0, seat)
+            assert small.rewards.checker_claimed(checker, 2, 0)
         else:
             with boa.reverts(NOTHING):
-                small.rewards.claim_checker(checker, [(2, 0, seat)])
+                small.rewards.claim_checker(checker, [item(2, 0, seat)])
+            assert not small.rewards.checker_claimed(checker, 2, 0)
 
 
 def test_more_stake_earns_more(empty: World) -> None:
@@ -274,7 +307,7 @@ def test_more_stake_earns_more(empty: World) -> None:
     settle(empty, 1, (10, 20))
     close(empty, 1)
     for seat, checker in enumerate(members):
-        share = CHECKER_POOL * (2 * checker + 2) // 20
+        share = checker_pool(empty, 1) * (2 * checker + 2) // 20
         assert empty.rewards.checker_reward(checker, 1, 0, seat) == share
 
 
@@ -287,11 +320,12 @@ def test_without_contribution_no_reward(small: World) -> None:
     for checker in members[1:]:
         small.contribute(checker)
     small.contribute(members[0], 1)
-    assert small.rewards.claim_checker(members[0], [(1, 0, 0)]) == CHECKER_POOL // 4
+    share = checker_pool(small, 1) // 4
+    assert small.rewards.claim_checker(members[0], [item(1, 0, 0)]) == share
     for seat in (1, 2, 3):
         assert small.rewards.checker_reward(members[seat], 1, 0, seat) == 0
         with boa.reverts(NOTHING):
-            small.rewards.claim_checker(members[seat], [(1, 0, seat)])
+            small.rewards.claim_checker(members[seat], [item(1, 0, seat)])
 
 
 def test_seat_is_paid_to_its_holder_only(settled: World) -> None:
@@ -300,24 +334,26 @@ def test_seat_is_paid_to_its_holder_only(settled: World) -> None:
         for seat in range(4):
             held = holders >> 16 * seat & 0xFFFF == checker
             reward = settled.rewards.checker_reward(checker, 1, 0, seat)
-            assert reward == (CHECKER_POOL // 4 if held else 0)
-    items = [(1, 0, seat) for seat in range(16)] * 2
-    assert settled.rewards.claim_checker(2, items) == CHECKER_POOL // 4
-    assert balance(settled, "checker 2") == CHECKER_POOL // 4
+            assert reward == (checker_pool(settled, 1) // 4 if held else 0)
+    items = [item(1, 0, seat) for seat in range(16)] * 2
+    assert settled.rewards.claim_checker(2, items) == checker_pool(settled, 1) // 4
+    assert balance(settled, "checker 2") == checker_pool(settled, 1) // 4
     with boa.reverts(NOTHING):
         settled.rewards.claim_checker(2, items)
 
 
 def test_nonsense_items(settled: World) -> None:
-    for item in ((1, 0, 4), (1, 0, 16), (1, 0, 2**255), (1, 1, 0), (0, 0, 0), (2**256 - 1, 0, 0)):
-        assert settled.rewards.checker_reward(0, *item) == 0
-        assert not settled.rewards.checker_claimed(*item)
+    for place in ((1, 0, 4), (1, 0, 15), (1, 1, 0), (0, 0, 0), (2**31, 0, 0), (2**200, 0, 0)):
+        assert settled.rewards.checker_reward(0, *place) == 0
         with boa.reverts(NOTHING):
-            settled.rewards.claim_checker(0, [item])
+            settled.rewards.claim_checker(0, [item(*place)])
+    for place in ((1, 0, 16), (1, 0, 2**255), (1, 2**28, 0), (1, 2**252, 0)):
+        assert settled.rewards.checker_reward(0, *place) == 0
+    for index, epoch, shard in ((2**32, 1, 0), (0, 2**32 + 1, 0), (0, 1, 2**32)):
+        assert not settled.rewards.checker_claimed(index, epoch, shard)
 
 
 def test_paid_seats_are_told_apart_by_epoch_and_shard(network: World) -> None:
-    """Fourteen shards share a word, and an epoch's word is taken over by a later epoch."""
     network.token.approve(network.rewards, UNIT * 10**5)
     network.rewards.fund(UNIT * 10**5)
     index = network.register("checker", "newcomer")
@@ -337,15 +373,16 @@ def test_paid_seats_are_told_apart_by_epoch_and_shard(network: World) -> None:
         close(network, epoch)
         return items
 
+    promised = 0
     for number, epoch in enumerate((2, 2 + RING)):
-        for checker, *item in earn(epoch, number):
-            assert not network.rewards.checker_claimed(*item)
-            assert network.rewards.claim_checker(checker, [tuple(item)]) > 0
-            assert network.rewards.checker_claimed(*item)
+        for checker, _, shard, seat in earn(epoch, number):
+            assert not network.rewards.checker_claimed(checker, epoch, shard)
+            assert network.rewards.claim_checker(checker, [item(epoch, shard, seat)]) > 0
+            assert network.rewards.checker_claimed(checker, epoch, shard)
             with boa.reverts(NOTHING):
-                network.rewards.claim_checker(checker, [tuple(item)])
-    assert not network.rewards.checker_claimed(2, 0, 0), "forgotten, and expired"
-    assert CHECKER_POOL * 2 - network.rewards.paid() < 16, "all of both pools but the dust"
+                network.rewards.claim_checker(checker, [item(epoch, shard, seat)])
+        promised += checker_pool(network, epoch)
+    assert 0 <= promised - network.rewards.paid() < 16, "all of both pools but the dust"
 
 
 # -- money
@@ -355,32 +392,46 @@ def test_never_pays_more_than_was_funded() -> None:
     world = build()
     world.populate(checkers=4, providers=2)
     world.token.approve(world.rewards, UNIT * 10**4)
-    world.rewards.fund(PROVIDER_POOL - 1)
+    world.rewards.fund(UNIT)
     world.enter(1)
     settle(world, 1, (5, 0))
     close(world, 1)
     world.token.transfer(world.rewards, PROVIDER_POOL)  # not through fund(), so not to be spent
-    with boa.reverts("rewards: fund is too small"):
-        world.rewards.claim_provider(0, [1])
-    assert not world.rewards.provider_claimed(0, 1)
-    world.rewards.fund(1)
-    assert world.rewards.claim_provider(0, [1]) == PROVIDER_POOL
-    assert world.rewards.available() == 0
+    # Two thirds are the providers'; nobody contributed, so the rest is only promised.
+    share = world.rewards.claim_provider(0, [1])
+    assert UNIT * 2 // 3 - world.rewards.pool_unit() < share <= UNIT * 2 // 3
+    assert world.rewards.available() == UNIT - share
+    world.rewards.fund(PROVIDER_POOL)
+    assert world.rewards.provider_reward(0, 1) == share, "what is closed does not change"
 
 
 def test_contracts_must_belong_together(small: World) -> None:
     other = build()
-    arguments = [small.token, small.registry, small.consensus, small.beacon, 1, 1]
+    arguments = [
+        small.token,
+        small.registry,
+        small.consensus,
+        small.beacon,
+        small.steward,
+        small.delegation,
+        PROVIDER_POOL,
+        CHECKER_POOL,
+        ERA,
+        CARRY,
+    ]
     deployer("Rewards").deploy(*arguments)
-    for position, value in ((1, other.registry), (3, other.beacon)):
+
+    def refuse(position: int, value: object, reason: str) -> None:
         wrong = [*arguments]
         wrong[position] = value
-        with boa.reverts("rewards: contracts do not belong together"):
+        with boa.reverts(reason):
             deployer("Rewards").deploy(*wrong)
-    for position in (4, 5):
-        wrong = [*arguments]
-        wrong[position] = 2**128
-        with boa.reverts("rewards: pool is too large"):
-            deployer("Rewards").deploy(*wrong)
-    with boa.reverts("rewards: token is not a contract"):
-        deployer("Rewards").deploy(wallet("nobody"), *arguments[1:])
+
+    others = (other.token, other.registry, other.consensus, other.beacon, other.steward)
+    for position, value in enumerate((*others, other.delegation)):
+        refuse(position, value, "rewards: contracts do not belong together")
+    for position in (6, 7):
+        refuse(position, 2**96 // (3 * ERA), "rewards: pool is too large")
+    for value in (0, 2**32):
+        refuse(8, value, "rewards: era out of range")
+        refuse(9, value, "rewards: carry out of range")

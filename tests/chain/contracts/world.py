@@ -216,6 +216,32 @@ class World:
             [self.encode(r, epoch, shard) for r in reports] if encoded is None else encoded,
         )
 
+    # -- results, as Consensus keeps them (results.vy)
+
+    def entry(self, epoch: int, place: int) -> tuple[int, int, int]:
+        """The words behind shard << 4 | w: the bundle's meta, its scores w, the epoch's."""
+        places = [epoch << 32 | place, *[0] * 63]
+        meta, scores, epoch_word = self.consensus.entries(places, 1)[:3]
+        return meta, scores, epoch_word
+
+    def provider_share(self, epoch: int, index: int) -> tuple[int, int]:
+        """A provider's score and the sum of all."""
+        _, scores, epoch_word = self.entry(epoch, index // 16)
+        return scores >> 16 * (index % 16) & reference.MAX_SCORE, epoch_word >> 32 & 2**48 - 1
+
+    def checker_share(self, epoch: int, shard: int, seat: int) -> tuple[int, int, int, int]:
+        """Who held the seat, weight and units of its report, the sum of all weight * units."""
+        meta, scores, epoch_word = self.entry(epoch, shard << 4 | seat & 15)
+        if seat > 15 or not meta >> 144 + seat & 1:
+            return 0, 0, 0, 0
+        deviating, used = meta >> 9 * seat & 0x1FF, meta >> 160 & 0xFFFF
+        seed = (epoch_word >> 160 << 160 | epoch).to_bytes(32, "big")
+        members = reference.committee(seed, shard, epoch_word >> 144 & 0xFFFF, self.seats)
+        assert self.consensus.seat_result(epoch, shard, seat) == (members[seat], deviating, used)
+        units = sum((scores >> 16 * bit + 15 & 1) << bit for bit in range(16))
+        weight = reference.weight(used, deviating)
+        return members[seat], weight, units, epoch_word >> 80 & 2**64 - 1
+
 
 def predict() -> dict[str, str]:
     """The addresses that the next deployments get, in the order of AFTER_TOKEN."""
