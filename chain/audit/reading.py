@@ -39,7 +39,8 @@ async def read_entries(
 ) -> list[Entry]:
     """Read the events of all contracts but the token in blocks `first` … `last`, in their order.
 
-    An endpoint that refuses a range is asked for half of it. Raises the errors of `ChainClient`.
+    An endpoint that refuses a range, or whose answer is too long, is asked for half of it. Raises
+    the errors of `ChainClient`.
     """
     entries: list[Entry] = []
     start, span = first, BLOCKS_PER_LOOK
@@ -47,7 +48,7 @@ async def read_entries(
         end = min(last, start + span - 1)
         try:
             found = await chain.events(start, end, token=False)
-        except RefusedError:
+        except (RefusedError, MalformedAnswerError):
             if start == end:
                 raise
             span = (end - start + 1) // 2

@@ -7,7 +7,7 @@ import pytest
 from chain.audit import reading
 from chain.audit.chronicle import Chronicle, Entry
 from chain.audit.reading import BLOCKS_PER_LOOK, read_entries
-from chain.errors import MalformedAnswerError, RefusedError
+from chain.errors import ChainError, MalformedAnswerError, RefusedError
 from chain.events import Funded, SeedFrozen, Slashed, Suspended
 from chain.records import SlotKind
 from protocols.types import Digest, Epoch, Wallet
@@ -17,15 +17,21 @@ from tests.chain.audit.scene import log_at, registered, wallet_of
 class Endpoint:
     """One event in every block, in ranges of at most `most` blocks."""
 
-    def __init__(self, most: int, answer: Callable[[int, int], list[Entry]] | None = None) -> None:
+    def __init__(
+        self,
+        most: int,
+        answer: Callable[[int, int], list[Entry]] | None = None,
+        refusal: ChainError | None = None,
+    ) -> None:
         self.most = most
+        self.refusal = refusal or RefusedError(-32005, "query returned too many logs")
         self.answer = answer
         self.asked: list[tuple[int, int]] = []
 
     async def events(self, first: int, last: int, *, token: bool) -> list[Entry]:
         assert not token
         if last - first >= self.most:
-            raise RefusedError(-32005, "query returned too many logs")
+            raise self.refusal
         self.asked.append((first, last))
         if self.answer is not None:
             return self.answer(first, last)
@@ -54,12 +60,16 @@ async def test_blocks_are_read_in_bounded_ranges_and_in_order() -> None:
     assert await read(Endpoint(BLOCKS_PER_LOOK), 9, 8) == []
 
 
-async def test_a_refused_range_is_halved() -> None:
-    endpoint = Endpoint(300)
+@pytest.mark.parametrize(
+    "refusal",
+    [RefusedError(-32005, "too many logs"), MalformedAnswerError("longer than 9 bytes")],
+)
+async def test_a_refused_range_is_halved(refusal: ChainError) -> None:
+    endpoint = Endpoint(300, refusal=refusal)
     assert await read(endpoint, 0, 999) == list(range(1_000))
     assert max(b - a + 1 for a, b in endpoint.asked) <= 300
-    with pytest.raises(RefusedError):
-        await read(Endpoint(0), 0, 9)
+    with pytest.raises(type(refusal)):
+        await read(Endpoint(0, refusal=refusal), 0, 9)
 
 
 async def test_logs_of_other_blocks_are_not_believed() -> None:
