@@ -68,6 +68,7 @@ class Economy(RuleBasedStateMachine):
         self.commitments: dict[int, tuple[bytes, int]] = {}  # checker -> its secret, when made
         self.delegators: set[tuple[str, int, int]] = set()  # owner, index, since
         self.bundles: dict[int, list[int]] = {}  # epoch -> committee
+        self.claimed: set[tuple[str, int, int]] = set()
         self.paid: dict[tuple[str, int], int] = defaultdict(int)
         self.secrets = 0
         self.is_broken = False
@@ -361,7 +362,7 @@ class Economy(RuleBasedStateMachine):
         due = {
             epoch: rewards.provider_reward(index, epoch)
             for epoch in set(epochs) & self.bundles.keys()
-            if not rewards.provider_claimed(index, epoch)
+            if ("provider", index, epoch) not in self.claimed
         }
         amount = sum(due.values())
         done, _ = attempt(caller, rewards.claim_provider, index, epochs)
@@ -370,7 +371,7 @@ class Economy(RuleBasedStateMachine):
             self.treasury.expect()
             return
         self.treasury.expect(("rewards", tenant.person, amount))
-        self.book_payment("provider", due)
+        self.book_payment("provider", index, due)
 
     @rule(index=indices, caller=people, picks=st.lists(st.tuples(ages, seats), max_size=8))
     def claim_checker(self, index: int, caller: str, picks: list[tuple[int, int]]) -> None:
@@ -385,7 +386,7 @@ class Economy(RuleBasedStateMachine):
         due = {
             epoch: rewards.checker_reward(index, epoch, 0, seat)
             for epoch, seat in own
-            if not rewards.checker_claimed(index, epoch, 0)
+            if ("checker", index, epoch) not in self.claimed
         }
         amount = sum(due.values())
         part = amount * self.net.delegation.commission(index) // 10_000
@@ -398,12 +399,14 @@ class Economy(RuleBasedStateMachine):
         flows = [("rewards", tenant.person, amount - part), ("rewards", "delegation", part)]
         self.treasury.expect(*flows)
         self.held += self.treasury.net_of(part)
-        self.book_payment("checker", due)
+        self.book_payment("checker", index, due)
 
-    def book_payment(self, kind: str, due: dict[int, int]) -> None:
+    def book_payment(self, kind: str, index: int, due: dict[int, int]) -> None:
         self.spent += sum(due.values())
         for epoch, amount in due.items():
             self.paid[kind, epoch] += amount
+            if amount:
+                self.claimed.add((kind, index, epoch))
 
     @rule(caller=people)
     def claim_everything(self, caller: str) -> None:
