@@ -179,8 +179,8 @@ def test_a_slower_device_is_credited_with_more_memory() -> None:
 
 
 def test_an_honest_score_may_be_a_point_above_that_of_the_fastest_checker() -> None:
-    """A millisecond later the gpu term is the same and the memory term one thousandth more: found by
-    search, and worth a point by rounding. An audit must allow it."""
+    """A millisecond later the gpu term is the same and the memory term one thousandth more, which
+    rounding makes a point of (found by search). An audit must allow it."""
     work = DeviceWork(0, Shape(7337, MAINNET.k, MAINNET.n), 121, WorkCommitment(205, bytes(32)))
     fastest = Measurement([work], WINDOW_US, [PassCommitment(2, bytes(32))], 1_000_000)
     honest = replace(fastest, work_us=WINDOW_US + 1000)
