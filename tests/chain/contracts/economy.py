@@ -207,6 +207,7 @@ class Economy(RuleBasedStateMachine):
             if done:
                 self.treasury.expect(("delegation", owner, amount))
                 self.held -= amount
+                assert not attempt(sender, call, *arguments)[0], "once"
         self.treasury.expect()
 
     def delegator(self, pick: int) -> tuple[str, int, int]:
@@ -365,8 +366,9 @@ class Economy(RuleBasedStateMachine):
             if ("provider", index, epoch) not in self.claimed
         }
         amount = sum(due.values())
-        done, _ = attempt(caller, rewards.claim_provider, index, epochs)
+        done, _ = attempt(caller, rewards.claim_provider, index, epochs + epochs)
         assert done == (amount > 0 and not self.is_broken), "what is due can be claimed"
+        assert not attempt(caller, rewards.claim_provider, index, epochs)[0], "once"
         if not done:
             self.treasury.expect()
             return
@@ -393,6 +395,7 @@ class Economy(RuleBasedStateMachine):
         packed = [epoch << 32 | seat for epoch, seat in (*items, *own)]
         done, _ = attempt(caller, rewards.claim_checker, index, packed)
         assert done == (amount > 0 and not self.is_broken), "what is due can be claimed"
+        assert not attempt(caller, rewards.claim_checker, index, packed)[0], "once"
         if not done:
             self.treasury.expect()
             return

@@ -134,6 +134,22 @@ class Money(Economy):
         attempt(owner, self.net.delegation.undelegate, *place[1:], shares // 2)
         self.prove_equivocation(caller, index, 0, False)
 
+    @rule(index=indices, owners=st.lists(people, min_size=2, max_size=2, unique=True))
+    def desert(self, index: int, owners: list[str]) -> None:
+        """Several delegators of one checker take everything out, one after the other."""
+        for owner in owners:
+            self.deposit(owner, index, 7 * UNIT)
+        self.net.enter(self.epoch + self.net.delegation.warmup_epochs())
+        for owner in owners:
+            place = (index, self.since(index))
+            attempt(owner, self.net.delegation.activate, wallet(owner), *place)
+            shares = self.net.delegation.holding(wallet(owner), *place).shares
+            attempt(owner, self.net.delegation.undelegate, *place, shares)
+        self.treasury.expect()
+        boa.env.timestamp += world.UNSTAKE_DELAY
+        for pick in range(len(self.delegators)):
+            self.take_out(pick, owners[0])
+
     # -- what must hold after every step
 
     @precondition(lambda self: hasattr(self, "net"))
