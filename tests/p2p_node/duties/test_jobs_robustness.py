@@ -59,7 +59,8 @@ async def challenge(world: World, number: int = 0) -> tuple[Observation, set[str
         reason for protocol, reason in checker.network.counters.refused if protocol == JOB_PROTOCOL
     }
     assert checker.network.counters.bugs == {}
-    assert (seen.score > 0) == (seen.verdict is Verdict.OK)
+    # A core that is busy with something else may come to less than a point.
+    assert not seen.score or seen.verdict is Verdict.OK
     return seen, refused
 
 
