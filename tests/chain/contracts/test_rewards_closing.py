@@ -96,12 +96,12 @@ steps = st.lists(
         st.booleans(),  # whether the provider claims
     ),
     min_size=1,
-    max_size=12,
+    max_size=6,
 )
 
 
 @given(steps=steps, emission=st.sampled_from([10_000, 10_000, 3_333, 0]))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_books_are_those_of_the_model(
     eras: World, steps: list[tuple[int, int, bool, int, bool, bool]], emission: int
 ) -> None:
@@ -163,7 +163,8 @@ def test_books_are_those_of_the_model(
         due = sum(expected.values())
         if claims and due:
             assert rewards.claim_provider(0, list(expected)) == due, "as the view foretold"
-        close_in_model()
+        if closes or (claims and due):
+            close_in_model()
         if claims and due:
             for e, share in expected.items():
                 paid[e] = paid.get(e, 0) + share
