@@ -101,7 +101,7 @@ steps = st.lists(
 
 
 @given(steps=steps, emission=st.sampled_from([10_000, 10_000, 3_333, 0]))
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_books_are_those_of_the_model(
     eras: World, steps: list[tuple[int, int, bool, int, bool, bool]], emission: int
 ) -> None:
