@@ -286,7 +286,8 @@ def checker_reward(index: uint256, epoch: uint256, shard: uint256, seat: uint256
             window and if the seat was not this checker's. Of an epoch that is not closed but could
             be: what it is if it is closed now.
     """
-    if seat >= results.MAX_SEATS:
+    # Beyond 28 bits a shard would be taken for another one.
+    if seat >= results.MAX_SEATS or shard >= 2**28:
         return 0
     since: uint256 = (staticcall IRegistry(registry).checker_tenant(index))[1]
     return self._reward(emission.CHECKERS, index, since, epoch, (shard << 4) | seat)
