@@ -266,7 +266,8 @@ async def test_a_deployment_is_held_against_the_chain() -> None:
             ),
             (
                 replace(good, preset=replace(good.preset, ban_month_epochs=5)),
-                r"Penalties\.month_epochs: found 60 on the chain, expected 5",
+                r"Penalties\.month_epochs: found "
+                rf"{PRESET.ban_month_epochs} on the chain, expected 5",
             ),
             # The code is there, but it is not the token that the others know.
             (
