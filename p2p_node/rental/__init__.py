@@ -1,0 +1,1 @@
+"""Renting out a machine, and renting one."""
