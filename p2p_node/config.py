@@ -545,7 +545,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
             "rental_price",
             parse_price,
             f"KAI per hour, such as 0.36, from 0 (not rented out) to {MAX_PRICE}",
-            "what a provider asks for its machine, in KAI per hour; without one it is not rented out",
+            "what a provider asks for its machine, in KAI per hour; without it there is no renting",
             default=0,
             metavar="KAI",
             number=True,

@@ -48,7 +48,9 @@ class MoneyStep(StrEnum):
     SETTLE = "settle"
 
 
-def find_stage(final: Lease | None, newest: Lease | None, *, final_time: int, now: int) -> LeaseStage:
+def find_stage(
+    final: Lease | None, newest: Lease | None, *, final_time: int, now: int
+) -> LeaseStage:
     """Tell how the machine stands to a lease that its provider chose, None where there is none.
 
     An end that is not final yet stops the renter; so does the end of the time. What is wiped cannot

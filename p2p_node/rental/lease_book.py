@@ -42,9 +42,7 @@ class LeaseBook:
 
     async def choose(self, lease: int) -> None:
         """Note that this lease is to be accepted; again is no change."""
-        await self._execute(
-            "INSERT INTO leases (id) VALUES (?) ON CONFLICT DO NOTHING", (lease,)
-        )
+        await self._execute("INSERT INTO leases (id) VALUES (?) ON CONFLICT DO NOTHING", (lease,))
 
     async def drop(self, lease: int) -> None:
         """Forget a lease that was chosen and did not come about."""
