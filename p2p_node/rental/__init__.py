@@ -1,1 +1,1 @@
-"""Renting: a provider lends its machine for the time of a lease, a renter uses it."""
+"""Renting a machine out, and using a rented one."""
