@@ -106,30 +106,36 @@ class Requests:
         self._switch = switch
         self._counters = counters
         self._serving: Counter[NodeKey] = Counter()
+        self._lasting = 0
 
-    def serve(self, protocol: str, handler: Handler) -> None:
+    def serve(self, protocol: str, handler: Handler, *, lasting: bool = False) -> None:
         """Answer streams of the protocol with this short name."""
         full_name = self._settings.prefix + protocol
         if full_name in self._switch.protocols:
             raise LocalError(f"{protocol}: served twice")
 
         async def serve_one(arrival: Arrival) -> None:
-            await self._serve_one(arrival, protocol, handler)
+            await self._serve_one(arrival, protocol, handler, lasting)
 
         self._switch.handle(full_name, serve_one)
 
-    async def _serve_one(self, arrival: Arrival, protocol: str, handler: Handler) -> None:
+    async def _serve_one(
+        self, arrival: Arrival, protocol: str, handler: Handler, lasting: bool
+    ) -> None:
         limits = self._settings.limits
         connection, stream = arrival.connection, arrival.stream
         peer = connection.peer
-        if self._serving.total() >= limits.max_inbound_streams:
+        if lasting and self._lasting >= limits.max_lasting_streams:
+            return self._turn_away(stream, protocol, "too many lasting streams")
+        if not lasting and self._serving.total() - self._lasting >= limits.max_inbound_streams:
             return self._turn_away(stream, protocol, "too many streams")
         if self._serving[peer] >= limits.max_inbound_streams_per_peer:
             return self._turn_away(stream, protocol, "too many streams of one peer")
         self._counters.streams_served += 1
-        deadline = trio.current_time() + self._settings.times.handler
+        deadline = inf if lasting else trio.current_time() + self._settings.times.handler
         request = MuxRequestStream(stream, peer, protocol, self._settings, deadline)
         self._serving[peer] += 1
+        self._lasting += lasting
         _use(connection, 1)
         try:
             with trio.CancelScope(deadline=deadline) as scope:
@@ -147,6 +153,7 @@ class Requests:
         finally:
             stream.reset_unless_abandoned()
             _use(connection, -1)
+            self._lasting -= lasting
             self._serving[peer] -= 1
             if not self._serving[peer]:
                 del self._serving[peer]
@@ -168,8 +175,10 @@ class Requests:
 
         `find` gets a connection to the peer or raises PeerUnreachableError.
         """
-        until = trio.current_time() + deadline
-        with trio.move_on_at(until) as scope:
+        now = trio.current_time()
+        until = now + deadline
+        opened_by = until if deadline < inf else now + self._settings.times.opening
+        with trio.move_on_at(opened_by) as scope:
             connection = await find(peer)
             stream, _ = await self._switch.open_stream(
                 connection, (self._settings.prefix + protocol,), inf

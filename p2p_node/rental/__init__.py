@@ -1,1 +1,1 @@
-"""Renting out a machine, and renting one."""
+"""Renting a machine out, and using a rented one."""
