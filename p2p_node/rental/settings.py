@@ -19,7 +19,21 @@ RUNNERS: Final = ("auto", "docker", "bubblewrap")
 HOUR: Final = 3600
 MEGABYTE: Final = 1_000_000
 
-MAX_PRICE: Final = re.compile(r"[0-9]{1,7}(\.[0-9]{1,18})?")
+MAX_PRICE: Final = 10**6
+"""Whole KAI per hour; more than anybody means."""
+
+MAX_DURATION: Final = 92 * 86_400
+"""The contract's bound, in seconds."""
+
+DEFAULT_MINIMUM: Final = HOUR
+DEFAULT_MAXIMUM: Final = 7 * 86_400
+DEFAULT_DISK: Final = 20_000 * MEGABYTE
+DEFAULT_PROCESSES: Final = 1024
+
+MAX_PROCESSES: Final = 1 << 20
+MAX_RENTED_CORES: Final = 4096
+
+_PRICE: Final = re.compile(r"[0-9]{1,7}(\.[0-9]{1,18})?")
 _DURATION: Final = re.compile(r"([0-9]{1,8})([smhd]?)")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": HOUR, "d": 86_400}
 
