@@ -30,7 +30,7 @@ class LeaseSource(Protocol):
         """Return a lease as the newest block has it, None when there is none. ChainError."""
 
 
-class LeaseBook:
+class LeaseConfirmer:
     """Confirms leases, and remembers what was read in an epoch.
 
     Without a source, as in a deployment that rents nothing, no lease is confirmed.

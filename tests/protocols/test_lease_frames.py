@@ -18,18 +18,22 @@ from protocols.lease_frames import (
     decode_exit,
     decode_file,
     decode_frame,
+    decode_have,
     decode_resize,
     decode_resume,
     decode_signal,
     decode_text,
+    decode_tree,
     encode_check,
     encode_exit,
     encode_file,
     encode_frame,
+    encode_have,
     encode_resize,
     encode_resume,
     encode_signal,
     encode_text,
+    encode_tree,
     require_empty,
 )
 from protocols.lease_messages import MAX_PATH_BYTES
@@ -62,6 +66,9 @@ READERS: dict[FrameKind, Callable[[memoryview], Any]] = {
     FrameKind.RESUME: decode_resume,
     FrameKind.DONE: require_empty,
     FrameKind.FAILURE: decode_text,
+    FrameKind.TREE: decode_tree,
+    FrameKind.HAVE: decode_have,
+    FrameKind.LEAVE: require_empty,
 }
 
 
@@ -70,7 +77,7 @@ def write(kind: FrameKind, value: Any) -> bytes:
     match kind:
         case FrameKind.DATA | FrameKind.ERRORS:
             return encode_frame(kind, value)
-        case FrameKind.END | FrameKind.DONE:
+        case FrameKind.END | FrameKind.DONE | FrameKind.LEAVE:
             return encode_frame(kind)
         case FrameKind.TEXT | FrameKind.FAILURE:
             return encode_text(kind, value)
@@ -86,6 +93,10 @@ def write(kind: FrameKind, value: Any) -> bytes:
             return encode_check(value)
         case FrameKind.RESUME:
             return encode_resume(value)
+        case FrameKind.TREE:
+            return encode_tree(*value)
+        case FrameKind.HAVE:
+            return encode_have(*value)
 
 
 def value_of(case: Case) -> Any:
@@ -202,6 +213,9 @@ def test_data_is_not_copied_when_it_is_read() -> None:
         (encode_exit, (1 << 31,)),
         (encode_resume, (-1,)),
         (encode_check, (bytes(31),)),
+        (encode_have, (0, bytes(31))),
+        (encode_have, (-1, bytes(32))),
+        (encode_tree, (1 << 32, 0, 0)),
         (encode_file, (0o1777, 0, b"a")),
         (encode_file, (-1, 0, b"a")),
         (encode_file, (0o644, 1 << 64, b"a")),

@@ -258,6 +258,18 @@ def frames() -> Fields:
         ("check", _frame(8, digest), {"digest": digest}),
         ("resume", _frame(9, _be(1 << 63, 8)), {"offset": str(1 << 63)}),
         ("done", _frame(10), {}),
+        (
+            "tree",
+            _frame(12, _be(1200, 4), _be(209_715_200, 8), _be(3, 4)),
+            {"files": 1200, "size": "209715200", "left_out": 3},
+        ),
+        ("have", _frame(13, _be(4096, 8), digest), {"offset": "4096", "digest": digest}),
+        ("leave", _frame(14), {}),
+        (
+            "folder",
+            _frame(7, _be(0o755, 2), _be(0, 8), b"empty/"),
+            {"mode": 0o755, "size": "0", "path": b"empty/"},
+        ),
         ("failure", _frame(11, b"no such command"), {"text": "no such command"}),
     ]
     return {
@@ -282,9 +294,10 @@ def frames() -> Fields:
 def _refused_frames() -> Iterator[tuple[str, bytes, str]]:
     bad = "bad frame"
     yield "empty", b"", "empty frame"
-    yield "unknown", _frame(12), "unknown frame"
+    yield "unknown", _frame(15), "unknown frame"
     yield "end_with_payload", _frame(2, b"x"), bad
     yield "done_with_payload", _frame(10, b"x"), bad
+    yield "leave_with_payload", _frame(14, b"x"), bad
     yield "text_no_utf8", _frame(3, b"\xff"), bad
     yield "failure_no_utf8", _frame(11, b"\xc3"), bad
     for name, kind, size in (
@@ -293,6 +306,8 @@ def _refused_frames() -> Iterator[tuple[str, bytes, str]]:
         ("exit", 6, 4),
         ("check", 8, 32),
         ("resume", 9, 8),
+        ("tree", 12, 16),
+        ("have", 13, 40),
     ):
         yield f"{name}_short", _frame(kind, bytes(size - 1)), bad
         yield f"{name}_long", _frame(kind, bytes(size + 1)), bad
