@@ -9,17 +9,24 @@ import pytest
 import trio
 
 from p2p_node.rental.runner import Command, Enclosure, Runner, WorkloadError
+from tests import require
 from tests.fakes.enclosure import FAKE_LIMITS, FAKE_TEMPLATE, fake_runner
+from tests.p2p_node.rental.boxes import bubblewrap_runner
 
 pytestmark = pytest.mark.integration
 
 LEASE = 7
 
 
-@pytest.fixture(params=["fake"])
+@pytest.fixture(params=["fake", "bubblewrap"])
 async def runner(request: pytest.FixtureRequest, data_dir: Path) -> AsyncIterator[Runner]:
-    async with fake_runner(data_dir) as made:
-        yield made
+    if request.param == "fake":
+        async with fake_runner(data_dir) as made:
+            yield made
+    else:
+        require.program("bubblewrap")
+        async with bubblewrap_runner(data_dir) as made:
+            yield made
 
 
 @pytest.fixture
