@@ -200,7 +200,11 @@ class BubblewrapEnclosure:
     async def open(self) -> "Box":
         """Return what runs, or start it."""
         async with self._opening:
-            if self._box is not None and not await self._box.has_ended():
+            if (
+                self._box is not None
+                and not await self._box.has_ended()
+                and not await self._box.has_room_again(self._limits.disk_bytes)
+            ):
                 return self._box
             if self._box is not None:
                 await self._box.close()
@@ -287,6 +291,7 @@ class Box:
         self._asking = trio.Lock()
         self._pending = bytearray()
         self._closed = False
+        self._is_full = False
 
     async def read_report(self) -> dict[str, Any] | None:
         """The warden's next line, whose notes are passed on; None when it has ended."""
@@ -303,6 +308,7 @@ class Box:
         line, _, rest = bytes(self._pending).partition(b"\n")
         self._pending[:] = rest
         report: dict[str, Any] = json.loads(line)
+        self._is_full |= report.get("full", False)
         for kind in ("ready", "notes", "stopped"):
             for note in report.get(kind, ()):
                 self._say(f"stopped: {note}" if kind == "stopped" else note)
@@ -330,6 +336,13 @@ class Box:
     async def explain(self) -> None:
         """Have the lease's log told what killed a process."""
         await self.usage()
+
+    async def has_room_again(self, disk_bytes: int) -> bool:
+        """Whether it began with a full workspace, and can be replaced by one that may write."""
+        if not self._is_full:
+            return False
+        found = await self.usage()
+        return found is not None and not found.processes and found.disk_bytes <= disk_bytes
 
     async def has_ended(self) -> bool:
         """Whether a new one is needed."""
@@ -407,10 +420,10 @@ async def open_box(runner: BubblewrapRunner, lease_id: int, limits: Limits, say:
         raise
 
 
-def find_bubblewrap(home: Path) -> BubblewrapRunner:
+def find_bubblewrap(home: Path, *, groups: bool = True) -> BubblewrapRunner:
     """Look whether this host can do it, and try; NoRunnerError with the reason and the fix.
 
-    `home` is the directory of all workspaces.
+    `home` is the directory of all workspaces; without `groups`, control groups are left alone.
     """
     program = shutil.which("bwrap")
     if program is None:
@@ -425,7 +438,7 @@ def find_bubblewrap(home: Path) -> BubblewrapRunner:
         raise NoRunnerError(f"{program} is too old: 0.7 or newer is needed, for --size")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     hides_userns = b"--disable-userns" in options
-    cgroups = _find_working_cgroups()
+    cgroups = _find_working_cgroups() if groups else None
     runner = BubblewrapRunner(home, program, hides_userns=hides_userns, cgroups=cgroups)
     try:
         runner.probe()

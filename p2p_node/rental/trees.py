@@ -6,7 +6,6 @@ looked at or touched, also when the tree changes meanwhile.
 
 import os
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY_BYTES: Final = 4096
 _BLOCK_BYTES: Final = 512
 _OURS: Final = stat.S_IRWXU
+
+_Level = tuple[int, "os._ScandirIterator[str]"]
 
 
 class TreeTooDeepError(Exception):
@@ -41,7 +42,7 @@ def measure_tree(root: int, max_entries: int) -> TreeSize:
     """
     size = entries = 0
     seen: set[int] = set()
-    levels: list[tuple[int, Iterator[os.DirEntry[str]]]] = []
+    levels: list[_Level] = []
     try:
         _descend(levels, ".", root)
         while levels:
@@ -70,7 +71,8 @@ def measure_tree(root: int, max_entries: int) -> TreeSize:
                 if facts.st_nlink > 1:
                     seen.add(facts.st_ino)
     finally:
-        for directory, _ in levels:
+        for directory, rest in levels:
+            rest.close()
             os.close(directory)
     return TreeSize(size, entries)
 
@@ -156,7 +158,7 @@ def _open_directory(parent: int, name: str) -> int:
     return directory
 
 
-def _descend(levels: list[tuple[int, Iterator[os.DirEntry[str]]]], name: str, parent: int) -> None:
+def _descend(levels: list[_Level], name: str, parent: int) -> None:
     directory = os.open(name, _DIRECTORY, dir_fd=parent)
     try:
         levels.append((directory, os.scandir(directory)))

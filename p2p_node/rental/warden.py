@@ -146,7 +146,7 @@ class Warden:
             raise WardenError("the enclosure ended at once") from None
         self._table = ProcessTable(first, self._cgroup)
         self._memory = MemoryWatch(self._table, self._limits["memory_bytes"], self._cgroup)
-        say({"ready": self._take_notes()})
+        say({"ready": self._take_notes(), "full": self._disk.is_full})
 
     def _finish_probe(self, errors: int) -> None:
         deadline = time.monotonic() + START_SECONDS

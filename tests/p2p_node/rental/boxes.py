@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -10,9 +11,12 @@ from p2p_node.rental.bubblewrap import BubblewrapRunner, find_bubblewrap
 
 
 @asynccontextmanager
-async def bubblewrap_runner(data_dir: Path) -> AsyncIterator[BubblewrapRunner]:
-    """As a node finds it; everything is wiped in the end."""
-    runner = await trio.to_thread.run_sync(find_bubblewrap, data_dir / "rental")
+async def bubblewrap_runner(
+    data_dir: Path, *, groups: bool = True
+) -> AsyncIterator[BubblewrapRunner]:
+    """As a node finds it, or as on a host without control groups; wiped in the end."""
+    find = partial(find_bubblewrap, data_dir / "rental", groups=groups)
+    runner = await trio.to_thread.run_sync(find)
     try:
         yield runner
     finally:
