@@ -7,11 +7,15 @@ TEXT      UTF-8 for people: progress of a deployment; a status as JSON
 RESIZE    rows and columns, 16 bits each
 SIGNAL    number of a signal for the command, 8 bits
 EXIT      32 bits, signed: exit status, or −n for death by signal n; the last frame of a run
-FILE      mode (16 bits: permissions), size (64 bits), path: a file's content follows as DATA
-CHECK     32 bytes: SHA-256 of the file that was just sent
-RESUME    64 bits: of this file so many bytes are here already
+FILE      mode (16 bits: permissions), size (64 bits), path: announces a file; a path that ends with
+          a slash is an empty folder, of size 0
+CHECK     32 bytes: SHA-256 of the whole file that was just sent
+RESUME    64 bits: what follows as DATA is the next announced file from this byte on
 DONE      everything arrived and is in place; empty
 FAILURE   UTF-8: what was asked for failed, and why; the last frame
+TREE      files (32 bits), bytes of all (64 bits), left out (32 bits): what is about to be sent
+HAVE      64 bits, 32 bytes: of the next announced file so many bytes are here, with this SHA-256
+LEAVE     in place of CHECK: the file changed while it was sent; empty
 """
 
 import struct
@@ -39,6 +43,7 @@ _FILE: Final = struct.Struct("!HQ")
 _EXIT: Final = struct.Struct("!i")
 _OFFSET: Final = struct.Struct("!Q")
 _SIGNAL: Final = struct.Struct("!B")
+_TREE: Final = struct.Struct("!IQI")
 
 
 class FrameKind(IntEnum):
@@ -56,6 +61,9 @@ class FrameKind(IntEnum):
     RESUME = 9
     DONE = 10
     FAILURE = 11
+    TREE = 12
+    HAVE = 13
+    LEAVE = 14
 
 
 def encode_frame(kind: FrameKind, payload: bytes = b"") -> bytes:
@@ -181,6 +189,32 @@ def decode_resume(payload: memoryview) -> int:
     """Return the number of bytes that are there already."""
     (offset,) = _unpack(_OFFSET, payload, "resume")
     return offset
+
+
+def encode_tree(files: int, size: int, left_out: int) -> bytes:
+    """Encode a TREE frame."""
+    return encode_frame(FrameKind.TREE, _pack(_TREE, "tree", files, size, left_out))
+
+
+def decode_tree(payload: memoryview) -> tuple[int, int, int]:
+    """Return the number of files, the bytes of all of them, and how many things are not sent."""
+    files, size, left_out = _unpack(_TREE, payload, "tree")
+    return files, size, left_out
+
+
+def encode_have(offset: int, digest: bytes) -> bytes:
+    """Encode a HAVE frame; the digest is of CHECK_BYTES bytes."""
+    if len(digest) != CHECK_BYTES:
+        raise LocalError(f"have: digest of {len(digest)} bytes, expected {CHECK_BYTES}")
+    return encode_frame(FrameKind.HAVE, _pack(_OFFSET, "have", offset) + digest)
+
+
+def decode_have(payload: memoryview) -> tuple[int, Digest]:
+    """Return the number of bytes that the receiver has, and their SHA-256."""
+    if len(payload) != _OFFSET.size + CHECK_BYTES:
+        raise MalformedError("bad frame", "have")
+    (offset,) = _OFFSET.unpack(payload[: _OFFSET.size])
+    return offset, Digest(bytes(payload[_OFFSET.size :]))
 
 
 def _find_file_fault(mode: int, path: bytes) -> str | None:
