@@ -27,13 +27,19 @@ class TemplatesError(LocalError):
     """The file cannot be meant; says where, what was found and what is expected."""
 
 
-def read_templates(data_dir: Path) -> dict[str, Template]:
-    """Read the file in the data directory, or else the one that comes with the node."""
-    path = data_dir / TEMPLATES_FILE
+def read_templates(data_dir: Path, path: Path | None = None) -> dict[str, Template]:
+    """Read the file at `path`, or in the data directory, or else the one that comes with the node.
+
+    A file that was named and is not there is an error; TemplatesError for any that cannot be meant.
+    """
+    named = path is not None
+    path = data_dir / TEMPLATES_FILE if path is None else path
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
+        if named:
+            raise TemplatesError(f"{path}: found nothing, expected a file of templates") from None
         content = (files("p2p_node.rental") / TEMPLATES_FILE).read_bytes()
     except OSError as error:
         raise TemplatesError(f"{path} cannot be read: {error}") from error
