@@ -331,12 +331,21 @@ class ChainClient:
     async def _read(
         self, block: BlockTag, contract: str, function: str, *arguments: object
     ) -> tuple[Any, ...]:
-        shape = get_interface(contract).functions[function]
-        call = {
-            "to": to_hex(self.deployment.address(contract)),
-            "data": to_hex(shape.encode(arguments)),
-        }
-        return shape.decode(await self._rpc.octets("eth_call", call, _tag(block)))
+        return await call_view(self._rpc, self.deployment, block, contract, function, *arguments)
+
+
+async def call_view(
+    rpc: JsonRpc,
+    deployment: Deployment,
+    block: BlockTag,
+    contract: str,
+    function: str,
+    *arguments: object,
+) -> tuple[Any, ...]:
+    """Return what a view of a deployment's contract tells at a block."""
+    shape = get_interface(contract).functions[function]
+    call = {"to": to_hex(deployment.address(contract)), "data": to_hex(shape.encode(arguments))}
+    return shape.decode(await rpc.octets("eth_call", call, _tag(block)))
 
 
 def _tag(block: BlockTag) -> str:

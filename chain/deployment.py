@@ -1,17 +1,19 @@
 """The deployment file: everything a node must know to take part, in one place.
 
-JSON, format version 2:
+JSON, format version 3:
 
-    {"format": 2, "network_id": "0x…", "chain_id": 31337, "genesis": 1760000000, "block": 7,
+    {"format": 3, "network_id": "0x…", "chain_id": 31337, "genesis": 1760000000, "block": 7,
      "contracts": {"Token": {"address": "0x…", "code_hash": "0x…"}, "Registry": …, "Steward": …,
-                   "Beacon": …, "Consensus": …, "Rewards": …, "Delegation": …, "Penalties": …},
+                   "Beacon": …, "Consensus": …, "Rewards": …, "Delegation": …, "Penalties": …,
+                   "Rental": …},
      "preset": {"name": "minimal", "epoch_seconds": 24, …}}
 
 `genesis` is the start of epoch 0 in Unix seconds, `block` the first block that can hold events of
 these contracts, `code_hash` the keccak256 of the code at the address, `preset` the complete set
 of numbers that the contracts were deployed with and that all nodes must agree on. The numbers of it
 that the Steward may change later (least stakes, what slashing costs) are those of the beginning:
-nodes ask the chain for them. Format 1 had the five contracts of the first generation.
+nodes ask the chain for them. Format 1 had the five contracts of the first generation, format 2 no
+leases.
 
 The loader is strict: a field that is missing, unknown or of the wrong form is an error that names
 it, since a node with other numbers than its peers is worse than no node.
@@ -36,9 +38,10 @@ from protocols.params import Preset
 from protocols.signing import compute_network_id
 from protocols.types import Digest, NetworkId, Wallet
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
-_OLD_FORMAT: Final = 1
+_OLD_FORMATS: Final = {1: "without slashing and delegation", 2: "without leases"}
+"""What the contracts of earlier formats had not."""
 
 MAX_FILE_BYTES: Final = 64 * 1024
 """A deployment file has some 2 KiB."""
@@ -144,10 +147,11 @@ def parse_deployment(data: bytes) -> Deployment:
         raise DeploymentFileError(f"found no JSON: {error}") from None
     top = _Object("", parsed)
     found_format = top.take("format", int)
-    if found_format == _OLD_FORMAT:
+    if found_format in _OLD_FORMATS:
         raise DeploymentFileError(
-            f"format: found {_OLD_FORMAT}, expected {FORMAT}: it is of contracts without slashing "
-            "and delegation, which this version cannot work with; ask for the new file, or deploy"
+            f"format: found {found_format}, expected {FORMAT}: it is of contracts "
+            f"{_OLD_FORMATS[found_format]}, which this version cannot work with; ask for the new "
+            "file, or deploy"
         )
     if found_format != FORMAT:
         raise DeploymentFileError(f"format: found {found_format}, expected {FORMAT}")
@@ -235,6 +239,10 @@ def _numbers_of(deployment: Deployment) -> dict[tuple[str, str], int | str]:
         ("Penalties", "week_epochs"): preset.ban_week_epochs,
         ("Penalties", "month_epochs"): preset.ban_month_epochs,
         ("Penalties", "half_year_epochs"): preset.ban_half_year_epochs,
+        ("Rental", "fee_bps"): preset.lease_fee_bps,
+        ("Rental", "penalty_bps"): preset.lease_penalty_bps,
+        ("Rental", "accept_seconds"): preset.lease_accept_seconds,
+        ("Rental", "max_seconds"): preset.max_lease_seconds,
     }
 
 

@@ -18,6 +18,22 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
+from p2p_node.rental.settings import (
+    DEFAULT_DISK,
+    DEFAULT_MAXIMUM,
+    DEFAULT_MINIMUM,
+    DEFAULT_PROCESSES,
+    MAX_DURATION,
+    MAX_PRICE,
+    MAX_PROCESSES,
+    MAX_RENTED_CORES,
+    MEGABYTE,
+    RUNNERS,
+    RentalSettings,
+    format_duration,
+    parse_duration,
+    parse_price,
+)
 from protocols.errors import LocalError
 
 PREFIX: Final = "KAISAR_"
@@ -59,6 +75,12 @@ MAX_MEGABYTES: Final = 64 << 20
 _DEVICES: Final = re.compile(r"auto|cpu|gpu(:[0-9]{1,4}(,[0-9]{1,4}){0,15})?")
 """As `workloads.devices.parse_devices` reads it, which would import NumPy as well."""
 
+TABLES: Final = ("rental",)
+"""Settings that may stand in a file as a table of their own: `price` in [rental] is
+`rental_price`."""
+
+_DURATION_FORM: Final = f"a duration such as 90s, 30m, 2h or 7d, at most {MAX_DURATION // 86_400}d"
+
 _HOST_KINDS: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PEER_ID: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,64}")
@@ -84,6 +106,8 @@ class Setting:
     metavar: str | None = None
     number: bool = False
     """Whether it may stand in a file as a number."""
+    shown: str = ""
+    """The default as people write it, where that is not the value itself."""
 
     @property
     def flag(self) -> str:
@@ -116,6 +140,16 @@ class NodeConfig:
     machine_identity: str
     machine_tier: str
     machine_bond: int
+    rental_price: int
+    rental_minimum: int
+    rental_maximum: int
+    rental_runner: str
+    rental_cores: int | None
+    rental_memory: int | None
+    rental_disk: int
+    rental_processes: int
+    rental_network: bool
+    rental_templates: Path | None
     log_level: str
     log_format: str
 
@@ -131,6 +165,22 @@ class NodeConfig:
                     f"({setting.flag}, {setting.variable}, or {name} in the file of --config)"
                 )
         return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+    @property
+    def rental(self) -> RentalSettings:
+        """The settings of renting, in one."""
+        return RentalSettings(
+            price=self.rental_price,
+            minimum_seconds=self.rental_minimum,
+            maximum_seconds=self.rental_maximum,
+            runner=self.rental_runner,
+            cores=self.rental_cores,
+            memory_bytes=None if self.rental_memory is None else self.rental_memory * MEGABYTE,
+            disk_bytes=self.rental_disk * MEGABYTE,
+            processes=self.rental_processes,
+            network=self.rental_network,
+            templates=self.rental_templates,
+        )
 
 
 def load_settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -153,8 +203,8 @@ def add_flags(parser: argparse.ArgumentParser, names: tuple[str, ...] | None = N
     for name in names or tuple(SETTINGS):
         setting = SETTINGS[name]
         text = setting.help
-        if setting.default:
-            default = setting.default
+        if setting.default or setting.shown:
+            default = setting.shown or setting.default
             shown = " ".join(default) if isinstance(default, tuple) else default
             text += f" (default: {shown})"
         kind: dict[str, Any] = {"action": "extend", "nargs": "+"} if setting.many else {}
@@ -193,7 +243,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {path}: not TOML: {error}") from error
     values = {}
-    for name, value in parsed.items():
+    for name, value in _flatten(parsed).items():
         setting = SETTINGS.get(name)
         if setting is None:
             close = difflib.get_close_matches(name, SETTINGS, 1)
@@ -201,7 +251,9 @@ def _read_file(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{name}: an unknown setting in {path}; {hint}")
         texts = value if isinstance(value, list) and setting.many else [value]
         if setting.number:
-            texts = [str(text) if type(text) is int else text for text in texts]
+            texts = [str(text) if type(text) in (int, float) else text for text in texts]
+        if setting.parse is _parse_switch:
+            texts = [_NO_YES[text] if type(text) is bool else text for text in texts]
         for text in texts:
             if not isinstance(text, str):
                 raise ConfigError(
@@ -215,6 +267,17 @@ def _read_file(path: Path) -> dict[str, Any]:
                 for text in texts
             ]
         values[name] = _parse(setting, texts, f"in {path}")
+    return values
+
+
+def _flatten(parsed: dict[str, Any]) -> dict[str, Any]:
+    """Give what stands in a table of ours its full name."""
+    values = {}
+    for name, value in parsed.items():
+        if name in TABLES and isinstance(value, dict):
+            values.update({f"{name}_{key}": each for key, each in value.items()})
+        else:
+            values[name] = value
     return values
 
 
@@ -313,6 +376,14 @@ def _parse_cores(text: str) -> int | None:
     return None if text == "auto" else _parse_number(text, 0, MAX_CORES)
 
 
+def _parse_or_auto(text: str, most: int) -> int | None:
+    return None if text == "auto" else _parse_number(text, 1, most)
+
+
+def _parse_switch(text: str) -> bool:
+    return _one_of(text.lower(), _NO_YES) == "yes"
+
+
 def _parse_number(text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise ValueError
@@ -330,6 +401,8 @@ def _parse_peer_address(text: str) -> str:
         raise ValueError
     return _parse_address(text)
 
+
+_NO_YES: Final = ("no", "yes")
 
 _ADDRESS_FORM: Final = "/ip4|ip6|dns/HOST/tcp/PORT"
 
@@ -467,6 +540,94 @@ SETTINGS: Final[Mapping[str, Setting]] = {
             default=0,
             metavar="PEAQ",
             number=True,
+        ),
+        Setting(
+            "rental_price",
+            parse_price,
+            f"KAI per hour, such as 0.36, from 0 (not rented out) to {MAX_PRICE}",
+            "what a provider asks for its machine, in KAI per hour; without it there is no renting",
+            default=0,
+            metavar="KAI",
+            number=True,
+        ),
+        Setting(
+            "rental_minimum",
+            parse_duration,
+            _DURATION_FORM,
+            "shortest lease; whoever ends one earlier pays for this long",
+            default=DEFAULT_MINIMUM,
+            shown=format_duration(DEFAULT_MINIMUM),
+            metavar="TIME",
+            number=True,
+        ),
+        Setting(
+            "rental_maximum",
+            parse_duration,
+            _DURATION_FORM,
+            "longest lease, extensions included",
+            default=DEFAULT_MAXIMUM,
+            shown=format_duration(DEFAULT_MAXIMUM),
+            metavar="TIME",
+            number=True,
+        ),
+        Setting(
+            "rental_runner",
+            lambda text: _one_of(text, RUNNERS),
+            f"one of {', '.join(RUNNERS)}",
+            "what keeps a renter apart from this host; auto takes Docker where it can use the "
+            "devices, bubblewrap otherwise",
+            default="auto",
+            metavar="RUNNER",
+        ),
+        Setting(
+            "rental_cores",
+            lambda text: _parse_or_auto(text, MAX_RENTED_CORES),
+            f"auto, or a number from 1 to {MAX_RENTED_CORES}",
+            "cores that a renter gets; auto gives all that the node may use",
+            metavar="COUNT",
+            number=True,
+        ),
+        Setting(
+            "rental_memory",
+            lambda text: _parse_or_auto(text, MAX_MEGABYTES),
+            f"auto, or megabytes, from 1 to {MAX_MEGABYTES}",
+            "memory that a renter gets, in megabytes; auto gives three quarters of the host's",
+            metavar="MB",
+            number=True,
+        ),
+        Setting(
+            "rental_disk",
+            lambda text: _parse_number(text, 1, MAX_MEGABYTES),
+            f"megabytes, from 1 to {MAX_MEGABYTES}",
+            "disk that a renter gets, in megabytes",
+            default=DEFAULT_DISK // MEGABYTE,
+            metavar="MB",
+            number=True,
+        ),
+        Setting(
+            "rental_processes",
+            lambda text: _parse_number(text, 1, MAX_PROCESSES),
+            f"a number from 1 to {MAX_PROCESSES}",
+            "processes and threads that a renter may have at once",
+            default=DEFAULT_PROCESSES,
+            metavar="COUNT",
+            number=True,
+        ),
+        Setting(
+            "rental_network",
+            _parse_switch,
+            "yes or no",
+            "whether a renter reaches the internet from this machine, with its address",
+            default=False,
+            shown="no",
+            metavar="YES|NO",
+        ),
+        Setting(
+            "rental_templates",
+            _parse_path,
+            "a TOML file",
+            "what renters can deploy, instead of templates.toml in the data directory",
+            metavar="FILE",
         ),
         Setting(
             "log_level",

@@ -6,12 +6,14 @@ of the request that it names; and the provider's sealed LeaseAnswer. After a gra
 access names the peer that opened it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from protocols.errors import LocalError, MalformedError
 from protocols.types import Digest, NodeKey, TimeMs
-from protocols.wire import Bytes, Message, blob, fixed, list_of, text, uint
+from protocols.wire import Message, blob, fixed, text, uint
 
 LEASE_PROTOCOL = "lease"
 """Short name of the stream protocol."""
@@ -22,9 +24,11 @@ ACCESS_DISPARITY_MS = 30_000
 MAX_PATH_BYTES = 4096
 """Linux' own limit."""
 
-MAX_ARGUMENTS = 1024
-MAX_ARGUMENT_BYTES = 32_768
-MAX_ENVIRONMENT = 256
+MAX_STRINGS = 1024
+"""Arguments of a command, or variables of its environment."""
+
+MAX_STRINGS_BYTES = 128 << 10
+"""All of them together, each with its NUL: what Linux takes as a single argument."""
 
 
 class LeasePurpose(IntEnum):
@@ -110,15 +114,16 @@ class StatusRequest(Message):
 class RunRequest(Message):
     """Run a command: `argv`, with `environment` as NAME=VALUE, in `directory` of the workspace.
 
-    With `rows` and `columns` above 0 it gets a terminal of that size; `detached` leaves it running
-    when the stream ends, with its output in the logs only.
+    Both are strings as `join_strings` writes them. With `rows` and `columns` above 0 it gets a
+    terminal of that size; `detached` leaves it running when the stream ends, with its output in the
+    logs only.
     """
 
     KIND: ClassVar[int] = 34
-    MAX_BYTES: ClassVar[int] = 256 << 10
+    MAX_BYTES: ClassVar[int] = 2 * MAX_STRINGS_BYTES + MAX_PATH_BYTES + 64
 
-    argv: tuple[bytes, ...] = list_of(Bytes(0, MAX_ARGUMENT_BYTES), MAX_ARGUMENTS)
-    environment: tuple[bytes, ...] = list_of(Bytes(0, MAX_ARGUMENT_BYTES), MAX_ENVIRONMENT)
+    argv: bytes = blob(MAX_STRINGS_BYTES)
+    environment: bytes = blob(MAX_STRINGS_BYTES)
     directory: bytes = blob(MAX_PATH_BYTES)
     rows: int = uint(16)
     columns: int = uint(16)
@@ -168,7 +173,7 @@ class LogsRequest(Message):
     follow: int = uint(1)
 
 
-REQUESTS: dict[LeasePurpose, type[Message]] = {
+REQUESTS: Final[Mapping[LeasePurpose, type[Message]]] = {
     LeasePurpose.DEPLOY: DeployRequest,
     LeasePurpose.STATUS: StatusRequest,
     LeasePurpose.RUN: RunRequest,
@@ -178,3 +183,30 @@ REQUESTS: dict[LeasePurpose, type[Message]] = {
     LeasePurpose.LOGS: LogsRequest,
 }
 """The request that belongs to each purpose."""
+
+
+def join_strings(strings: Sequence[bytes]) -> bytes:
+    """Write strings one after another, each followed by a NUL, which none may contain.
+
+    An array of the codec would be too short for a command's arguments. LocalError for what
+    `split_strings` would refuse.
+    """
+    if any(b"\0" in each for each in strings):
+        raise LocalError("an argument or variable has a NUL in it, where none may be")
+    data = b"".join(each + b"\0" for each in strings)
+    if len(strings) > MAX_STRINGS or len(data) > MAX_STRINGS_BYTES:
+        raise LocalError(
+            f"found {len(strings)} arguments or variables of {len(data)} bytes together,"
+            f" expected at most {MAX_STRINGS} of {MAX_STRINGS_BYTES}"
+        )
+    return data
+
+
+def split_strings(data: bytes) -> tuple[bytes, ...]:
+    """Read what `join_strings` wrote; MalformedError for too many, or no NUL at the end."""
+    *strings, rest = data.split(b"\0")
+    if rest:
+        raise MalformedError("bad strings", "the last one does not end")
+    if len(strings) > MAX_STRINGS:
+        raise MalformedError("bad strings", f"{len(strings)}, at most {MAX_STRINGS}")
+    return tuple(strings)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
 
-from protocols.errors import RemoteError
+from protocols.errors import LocalError, RemoteError
 from protocols.types import Digest, Epoch, NodeKey, Wallet
 
 BPS: Final = 10_000
@@ -48,6 +48,8 @@ class LeaseAction(StrEnum):
     ACCEPT = "accept"
     RECLAIM = "reclaim"
     EXTEND = "extend"
+    JUDGE = "judge"
+    COLLECT = "collect"
     END = "end"
     SETTLE = "settle"
 
@@ -57,8 +59,12 @@ TRANSITIONS: Final[Mapping[tuple[LeaseState, LeaseAction], frozenset[LeaseState]
     (LeaseState.RESERVED, LeaseAction.ACCEPT): frozenset({LeaseState.ACTIVE}),
     (LeaseState.RESERVED, LeaseAction.RECLAIM): frozenset({LeaseState.RECLAIMED}),
     (LeaseState.ACTIVE, LeaseAction.EXTEND): frozenset({LeaseState.ACTIVE}),
+    (LeaseState.ACTIVE, LeaseAction.JUDGE): frozenset({LeaseState.ACTIVE}),
+    (LeaseState.ACTIVE, LeaseAction.COLLECT): frozenset({LeaseState.ACTIVE}),
     # A renter that confirms the time until now leaves nothing to be judged.
     (LeaseState.ACTIVE, LeaseAction.END): frozenset({LeaseState.ENDED, LeaseState.SETTLED}),
+    (LeaseState.ENDED, LeaseAction.JUDGE): frozenset({LeaseState.ENDED}),
+    (LeaseState.ENDED, LeaseAction.COLLECT): frozenset({LeaseState.ENDED}),
     (LeaseState.ACTIVE, LeaseAction.SETTLE): frozenset({LeaseState.SETTLED}),
     (LeaseState.ENDED, LeaseAction.SETTLE): frozenset({LeaseState.SETTLED}),
 }
@@ -198,9 +204,12 @@ def compute_settlement(lease: Lease, ended_at: int, away_seconds: int, *, gone: 
     `away_seconds` of its time lie in epochs in which the consensus saw the provider away, `gone`
     tells whether the last judged one is of them. Then, or when the provider ended it before its
     time, the bond is the renter's. A renter that ends it early pays for the minimum all the same,
-    unless the provider was away at any time.
+    unless the provider was away at any time. LocalError for a lease that never began, an end before
+    its beginning, and more time away than there was.
     """
     used = min(ended_at - lease.started_at, lease.seconds)
+    if not lease.started_at or not 0 <= away_seconds <= used:
+        raise LocalError(f"lease {lease.id}: ended at {ended_at}, {away_seconds} s of it away")
     charged = used - away_seconds
     left_early = lease.ended_by_provider and used < lease.seconds
     if not left_early and not away_seconds:

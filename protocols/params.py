@@ -183,6 +183,15 @@ class Preset:
     """Part of what is slashed that goes to whoever brought the evidence."""
     steward_delay_seconds: int
     """Time lock: from the proposal of a parameter to the first moment in which it can count."""
+    lease_fee_bps: int
+    """What a lease pays into the fund of rewards on top of its price, in ten-thousandths."""
+    lease_penalty_bps: int
+    """Part of a lease's price that its provider leaves as a bond, in ten-thousandths."""
+    lease_accept_seconds: int
+    """How long a provider may take to accept a lease before anybody may give the renter its money
+    back."""
+    max_lease_seconds: int
+    """Longest time that a lease may last with all of its extensions: what bounds locked money."""
 
     def __post_init__(self) -> None:
         fault = find_shape_fault(1, self.k, self.n)
@@ -286,6 +295,17 @@ MAINNET = Preset(
     bounty_bps=1000,
     # A week to see what is coming, and to leave before it.
     steward_delay_seconds=7 * 86_400,
+    # Kaisar names no figure. Five in a hundred: it pays for the checks that refunds rest on, and
+    # makes it cost something to rent from oneself.
+    lease_fee_bps=500,
+    # A tenth of the price: more than a provider gains by leaving for a slightly better renter, and
+    # little enough that a small one can leave it.
+    lease_penalty_bps=1000,
+    # Ten minutes, some eighty blocks: a node that is there accepts in two or three of them, once
+    # the opening is final.
+    lease_accept_seconds=600,
+    # A quarter of a year.
+    max_lease_seconds=92 * 86_400,
 )
 
 TESTNET = replace(
@@ -313,6 +333,7 @@ TESTNET = replace(
     ban_month_epochs=30 * 144,
     ban_half_year_epochs=182 * 144,
     steward_delay_seconds=3600,
+    lease_accept_seconds=300,
 )
 
 MINIMAL = replace(
@@ -358,6 +379,8 @@ MINIMAL = replace(
     ban_month_epochs=8,
     ban_half_year_epochs=48,
     steward_delay_seconds=60,
+    # Two and a half of its epochs.
+    lease_accept_seconds=60,
 )
 
 PRESETS = {preset.name: preset for preset in (MAINNET, TESTNET, MINIMAL)}

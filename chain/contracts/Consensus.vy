@@ -42,6 +42,7 @@ exports: (
     ring.ring_epochs,
     ring.has_bundle,
     ring.scores,
+    ring.online_map,
     ring.totals,
     ring.epoch_words,
     ring.entries,
@@ -511,6 +512,7 @@ def _check_unused(medians: uint256[4][4], used: uint256):
     """
     for w: uint256 in range(16):
         # How many of this word's sixteen lanes have a provider.
-        mine: uint256 = min(max(used, 16 * w) - 16 * w, 16)
-        if medians[w // 4][w % 4] >> (16 * mine) != 0:
+        before: uint256 = unsafe_mul(16, w)
+        mine: uint256 = min(unsafe_sub(max(used, before), before), 16)
+        if medians[w // 4][w % 4] >> unsafe_mul(16, mine) != 0:
             failing._fail("consensus: score without provider")

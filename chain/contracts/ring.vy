@@ -70,6 +70,19 @@ def scores(epoch: uint256, shard: uint256) -> uint256[16]:
 
 @external
 @view
+def online_map(epoch: uint256, shard: uint256) -> uint256:
+    """
+    @notice Which providers the majority saw online, a bit per lane; all of them if the ring does
+            not hold the bundle: who is not known to have been away is not held to have been.
+    """
+    key: uint256 = self._key(epoch, shard)
+    if not self._holds(key, epoch):
+        return max_value(uint256)
+    return self._entries[key].online
+
+
+@external
+@view
 def totals(epoch: uint256) -> (uint256, uint256):
     """
     @notice Sum of all scores, and of all weight * stake units, accepted for the epoch so far; final

@@ -46,6 +46,7 @@ class RequestStream(Protocol):
     Resource handling: `open_stream` and `serve` close it; a block left with an exception resets it.
     Error handling: every method raises StreamEndedError when the peer is gone, DeadlineError when
     it took too long, both RemoteError; after an error the stream is of no more use.
+    One task may send while another one receives.
     """
 
     @property
@@ -59,13 +60,20 @@ class RequestStream(Protocol):
     async def send(self, data: bytes, *, within: float | None = None) -> None:
         """Send one message. Returns when it is handed to the transport.
 
-        `within`: seconds, `NetworkTimes.io` by default.
+        `within`: seconds, `NetworkTimes.io` by default; `math.inf` to wait as long as the peer
+        keeps us waiting, which is for a stream that lasts: a peer that is gone ends it anyway.
         """
+
+    async def send_all(
+        self, messages: Sequence[bytes | bytearray | memoryview], *, within: float | None = None
+    ) -> None:
+        """Send several messages, in order. Costs less than one by one where they are small."""
 
     async def receive(self, max_bytes: int, *, within: float | None = None) -> bytes:
         """Wait for one message of at most `max_bytes`.
 
-        Raises MessageTooLongError, having read nothing but the length, when it is longer.
+        Raises MessageTooLongError, having read nothing but the length, when it is longer. Whoever
+        is cancelled here has lost nothing: the next call goes on.
         """
 
 
@@ -124,8 +132,12 @@ class Network(Protocol):
         nobody is blamed. One subscription per topic; a second one is a LocalError.
         """
 
-    def serve(self, protocol: str, handler: Handler) -> None:
+    def serve(self, protocol: str, handler: Handler, *, lasting: bool = False) -> None:
         """Answer streams of `protocol` with `handler`, one task per stream.
+
+        A handler has `NetworkTimes.handler` for all it does. One that is `lasting` may take as long
+        as the connection lives; there is a number of places for such streams of their own, so that
+        they take none from the others.
 
         A handler that raises RemoteError has the stream reset and the reason counted; any other
         exception is counted as our own bug and logged. Either way the node goes on.
@@ -137,7 +149,8 @@ class Network(Protocol):
         """Open a stream to `peer`, dialling it if need be.
 
         `deadline`: seconds from now within which the whole exchange has to end; every operation on
-        the stream fails with DeadlineError after it. Raises PeerUnreachableError,
+        the stream fails with DeadlineError after it. `math.inf` for a stream that lasts, which has
+        to be open within `NetworkTimes.opening` all the same. Raises PeerUnreachableError,
         ProtocolRefusedError or DeadlineError on entry.
         """
 

@@ -140,10 +140,10 @@ class Libp2pNetwork:
         self._check_open()
         return self._gossip.subscribe(self._full(topic), judge, deliver=deliver)
 
-    def serve(self, protocol: str, handler: Handler) -> None:
+    def serve(self, protocol: str, handler: Handler, *, lasting: bool = False) -> None:
         """Answer streams of `protocol` with `handler`."""
         self._check_open()
-        self._requests.serve(protocol, handler)
+        self._requests.serve(protocol, handler, lasting=lasting)
 
     def open_stream(
         self, peer: NodeKey, protocol: str, deadline: float

@@ -7,9 +7,10 @@ reader's cap before anything is read or allocated; what is read grows with what 
 import logging
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from math import inf
+from typing import NoReturn
 
 import trio
 
@@ -48,13 +49,25 @@ class MuxRequestStream:
         self._stream = stream
         self._settings = settings
         self._deadline = deadline
+        # Of a message that is not complete: who waits for it may be cancelled, and come back.
+        self._length: int | None = None
+        self._begun = bytearray()
 
     async def send(self, data: bytes, *, within: float | None = None) -> None:
         """Send one message; see the protocol class."""
-        if len(data) > self._settings.limits.max_request_message:
-            raise LocalError(f"{self.protocol}: a message of {len(data)} bytes")
+        await self.send_all((data,), within=within)
+
+    async def send_all(
+        self, messages: Sequence[bytes | bytearray | memoryview], *, within: float | None = None
+    ) -> None:
+        """Send several messages; see the protocol class."""
+        parts: list[bytes | bytearray | memoryview] = []
+        for message in messages:
+            if len(message) > self._settings.limits.max_request_message:
+                raise LocalError(f"{self.protocol}: a message of {len(message)} bytes")
+            parts += (_LENGTH.pack(len(message)), message)
         with self._limit(within) as scope:
-            await self._stream.write(_LENGTH.pack(len(data)) + data)
+            await self._stream.write(b"".join(parts))
             await trio.lowlevel.checkpoint()
         if scope.cancelled_caught:
             self._too_slow("peer does not read in time")
@@ -63,33 +76,41 @@ class MuxRequestStream:
         """Wait for one message; see the protocol class."""
         if not 0 <= max_bytes <= self._settings.limits.max_request_message:
             raise LocalError(f"{self.protocol}: a cap of {max_bytes} bytes")
-        with self._limit(within) as scope:
-            (length,) = _LENGTH.unpack(await self._exactly(_LENGTH.size))
+        with self._limit(within):
+            # Before anything is taken: who is cancelled at the end would lose a message.
+            await trio.lowlevel.checkpoint()
+            length = self._length
+            if length is None:
+                (length,) = _LENGTH.unpack(await self._exactly(_LENGTH.size))
+                self._length = length
             if length > max_bytes:
                 self._stream.reset()
                 raise MessageTooLongError("message too long", f"{length} of {max_bytes} bytes")
             message = await self._exactly(length)
-            await trio.lowlevel.checkpoint()
-        if scope.cancelled_caught:
-            self._too_slow("peer does not answer in time")
-        return message
+            self._length = None
+            return message
+        return self._too_slow("peer does not answer in time")
 
     def _limit(self, within: float | None) -> trio.CancelScope:
         seconds = self._settings.times.io if within is None else within
         return trio.CancelScope(deadline=min(trio.current_time() + seconds, self._deadline))
 
-    def _too_slow(self, reason: str) -> None:
+    def _too_slow(self, reason: str) -> NoReturn:
         self._stream.reset()
         raise DeadlineError(reason)
 
     async def _exactly(self, count: int) -> bytes:
-        first = await self._part(count) if count else b""
-        if len(first) == count:
-            return first
-        parts = bytearray(first)
-        while len(parts) < count:
-            parts += await self._part(count - len(parts))
-        return bytes(parts)
+        begun = self._begun
+        if not begun:
+            first = await self._part(count) if count else b""
+            if len(first) == count:
+                return first
+            begun += first
+        while len(begun) < count:
+            begun += await self._part(count - len(begun))
+        message = bytes(begun)
+        begun.clear()
+        return message
 
     async def _part(self, most: int) -> bytes:
         data = await self._stream.receive_some(most)
@@ -106,30 +127,36 @@ class Requests:
         self._switch = switch
         self._counters = counters
         self._serving: Counter[NodeKey] = Counter()
+        self._lasting = 0
 
-    def serve(self, protocol: str, handler: Handler) -> None:
+    def serve(self, protocol: str, handler: Handler, *, lasting: bool = False) -> None:
         """Answer streams of the protocol with this short name."""
         full_name = self._settings.prefix + protocol
         if full_name in self._switch.protocols:
             raise LocalError(f"{protocol}: served twice")
 
         async def serve_one(arrival: Arrival) -> None:
-            await self._serve_one(arrival, protocol, handler)
+            await self._serve_one(arrival, protocol, handler, lasting)
 
         self._switch.handle(full_name, serve_one)
 
-    async def _serve_one(self, arrival: Arrival, protocol: str, handler: Handler) -> None:
+    async def _serve_one(
+        self, arrival: Arrival, protocol: str, handler: Handler, lasting: bool
+    ) -> None:
         limits = self._settings.limits
         connection, stream = arrival.connection, arrival.stream
         peer = connection.peer
-        if self._serving.total() >= limits.max_inbound_streams:
+        if lasting and self._lasting >= limits.max_lasting_streams:
+            return self._turn_away(stream, protocol, "too many lasting streams")
+        if not lasting and self._serving.total() - self._lasting >= limits.max_inbound_streams:
             return self._turn_away(stream, protocol, "too many streams")
         if self._serving[peer] >= limits.max_inbound_streams_per_peer:
             return self._turn_away(stream, protocol, "too many streams of one peer")
         self._counters.streams_served += 1
-        deadline = trio.current_time() + self._settings.times.handler
+        deadline = inf if lasting else trio.current_time() + self._settings.times.handler
         request = MuxRequestStream(stream, peer, protocol, self._settings, deadline)
         self._serving[peer] += 1
+        self._lasting += lasting
         _use(connection, 1)
         try:
             with trio.CancelScope(deadline=deadline) as scope:
@@ -147,6 +174,7 @@ class Requests:
         finally:
             stream.reset_unless_abandoned()
             _use(connection, -1)
+            self._lasting -= lasting
             self._serving[peer] -= 1
             if not self._serving[peer]:
                 del self._serving[peer]
@@ -168,8 +196,10 @@ class Requests:
 
         `find` gets a connection to the peer or raises PeerUnreachableError.
         """
-        until = trio.current_time() + deadline
-        with trio.move_on_at(until) as scope:
+        now = trio.current_time()
+        until = now + deadline
+        opened_by = until if deadline < inf else now + self._settings.times.opening
+        with trio.move_on_at(opened_by) as scope:
             connection = await find(peer)
             stream, _ = await self._switch.open_stream(
                 connection, (self._settings.prefix + protocol,), inf

@@ -47,7 +47,10 @@ class NetworkLimits:
     """Messages one peer may send at once before `gossip_rate` binds."""
     max_inbound_streams: int = 256
     """Request streams served at once, all peers together."""
-    max_inbound_streams_per_peer: int = 32
+    max_lasting_streams: int = 128
+    """The same for streams without a deadline, counted apart: a leased machine serves one renter,
+    who may run a command, sit at a shell and forward a port with dozens of connections."""
+    max_inbound_streams_per_peer: int = 64
     """The same for one connection; the muxer resets what is beyond it."""
     stream_window: int = 1 * MIB
     """Bytes one stream may be ahead of its reader. yamux's own 256 KiB would cap a stream at
@@ -85,6 +88,8 @@ class NetworkTimes:
     """Agreeing on the protocol of a new stream."""
     io: float = 10.0
     """One read or write on a request stream unless the caller says otherwise."""
+    opening: float = 60.0
+    """Reaching a peer and agreeing on a protocol, for a stream without a deadline of its own."""
     handler: float = 120.0
     """One inbound request stream from its opening to its end."""
     heartbeat: float = 1.0

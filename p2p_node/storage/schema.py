@@ -77,6 +77,14 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
             sealed BLOB NOT NULL,
             PRIMARY KEY (epoch, shard, seat)) WITHOUT ROWID""",
     ),
+    (
+        # Leases that this provider chose to accept. `place` is what was made ready for the renter,
+        # NULL before; the workspace of one that is not wiped may still hold its files, and the
+        # money of one that is not settled may still be on its way.
+        """CREATE TABLE leases (
+            id INTEGER PRIMARY KEY, place BLOB,
+            wiped INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0)""",
+    ),
 )
 
 SCHEMA_VERSION: Final = len(_STEPS)

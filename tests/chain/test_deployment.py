@@ -63,8 +63,12 @@ def test_writing_replaces_the_file_in_one_step(
     ("change", "words"),
     [
         (lambda d: d.pop("format"), "format: missing"),
-        (lambda d: d.update(format=3), "format: found 3, expected 2"),
-        (lambda d: d.update(format=1), "format: found 1, expected 2: it is of contracts without"),
+        (lambda d: d.update(format=4), "format: found 4, expected 3"),
+        (lambda d: d.update(format=1), "format: found 1, expected 3: it is of contracts without"),
+        (
+            lambda d: d.update(format=2),
+            "format: found 2, expected 3: it is of contracts without leases, which",
+        ),
         (lambda d: d.update(format="1"), "format: found '1', expected int"),
         (lambda d: d.update(chain_id=True), "chain_id: found 'True', expected int"),
         (lambda d: d.update(chain_id=-1), "chain_id: found -1, expected 0 or more"),
@@ -75,7 +79,7 @@ def test_writing_replaces_the_file_in_one_step(
         (lambda d: d.update(contracts=[]), "contracts: found"),
         (lambda d: d["contracts"].pop("Beacon"), "contracts.Beacon: missing"),
         (lambda d: d["contracts"].pop("Steward"), "contracts.Steward: missing"),
-        (lambda d: d["contracts"].update(Rental={}), "contracts.Rental: unknown field"),
+        (lambda d: d["contracts"].update(Parking={}), "contracts.Parking: unknown field"),
         (lambda d: d["contracts"].update(Token=5), "contracts.Token: found '5', expected dict"),
         (
             lambda d: d["contracts"]["Token"].update(address="0x00"),

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from math import inf
 
 import trio
 from nacl.signing import SigningKey
@@ -110,8 +111,9 @@ class FakeNetwork:
         self._seen: set[MessageId] = set()
         self._recent: deque[tuple[float, str, bytes]] = deque(maxlen=512)
         self._judges: dict[str, tuple[Judge, MessageQueue]] = {}
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, tuple[Handler, bool]] = {}
         self._serving: Counter[NodeKey] = Counter()
+        self._lasting = 0
         self._streams: set[_Pipe] = set()
 
     # The API.
@@ -157,11 +159,11 @@ class FakeNetwork:
         self._hub.changed()
         return queue
 
-    def serve(self, protocol: str, handler: Handler) -> None:
+    def serve(self, protocol: str, handler: Handler, *, lasting: bool = False) -> None:
         self._check_open()
         if protocol in self._handlers:
             raise LocalError(f"{protocol}: served twice")
-        self._handlers[protocol] = handler
+        self._handlers[protocol] = (handler, lasting)
 
     def open_stream(
         self, peer: NodeKey, protocol: str, deadline: float
@@ -243,7 +245,11 @@ class FakeNetwork:
 
     def serve_stream(self, pipe: "_Pipe", protocol: str, peer: NodeKey) -> None:
         limits = self._settings.limits
-        if self._serving.total() >= limits.max_inbound_streams:
+        _, lasting = self._handlers[protocol]
+        if lasting and self._lasting >= limits.max_lasting_streams:
+            self.counters.refuse(protocol, "too many lasting streams")
+            pipe.reset("reset by the peer")
+        elif not lasting and self._serving.total() - self._lasting >= limits.max_inbound_streams:
             self.counters.refuse(protocol, "too many streams")
             pipe.reset("reset by the peer")
         elif self._serving[peer] >= limits.max_inbound_streams_per_peer:
@@ -251,6 +257,7 @@ class FakeNetwork:
             pipe.reset("reset by the peer")
         else:
             self._serving[peer] += 1
+            self._lasting += lasting
             self._streams.add(pipe)
             self._nursery.start_soon(self._serve_one, pipe, protocol, peer)
 
@@ -267,12 +274,13 @@ class FakeNetwork:
     # Steps.
 
     async def _serve_one(self, pipe: "_Pipe", protocol: str, peer: NodeKey) -> None:
-        deadline = trio.current_time() + self._settings.times.handler
+        handler, lasting = self._handlers[protocol]
+        deadline = inf if lasting else trio.current_time() + self._settings.times.handler
         stream = FakeRequestStream(pipe, 1, peer, protocol, self._settings, deadline)
         self.counters.streams_served += 1
         try:
             with trio.CancelScope(deadline=deadline) as scope:
-                await self._handlers[protocol](stream)
+                await handler(stream)
                 pipe.close(1)
             if scope.cancelled_caught:
                 self.counters.refuse(protocol, "stream open too long")
@@ -284,6 +292,7 @@ class FakeNetwork:
         finally:
             pipe.reset_unless_closed(1)
             self._streams.discard(pipe)
+            self._lasting -= lasting
             self._serving[peer] -= 1
 
     def _pass_on(self, topic: str, data: bytes, sender: NodeKey) -> int:
@@ -360,6 +369,12 @@ class FakeRequestStream:
             self._pipe.change.unpark_all()
         if scope.cancelled_caught:
             self._too_slow("peer does not read in time")
+
+    async def send_all(
+        self, messages: Sequence[bytes | bytearray | memoryview], *, within: float | None = None
+    ) -> None:
+        for message in messages:
+            await self.send(bytes(message), within=within)
 
     async def receive(self, max_bytes: int, *, within: float | None = None) -> bytes:
         if not 0 <= max_bytes <= self._settings.limits.max_request_message:

@@ -1,5 +1,6 @@
 """What roles may rely on of a network and its streams, checked for the real one and the fake."""
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from p2p_node.net import (
 )
 from protocols.errors import ForgedError, LocalError
 from protocols.types import NodeKey
-from tests.p2p_node.net.conftest import World, limits, until
+from tests.p2p_node.net.conftest import World, limits, times, until
 
 
 def accept(data: bytes, sender: bytes) -> object:
@@ -257,6 +258,86 @@ async def test_streams_of_one_peer_are_limited(world: World) -> None:
                     assert await stream.receive(1) == b"y"
                 nursery.cancel_scope.cancel()
         assert any("too many streams" in reason for _, reason in bob.counters.refused)
+
+
+async def test_a_lasting_stream_outlives_every_deadline(world: World) -> None:
+    async def wait_and_echo(stream: RequestStream) -> None:
+        await stream.send(await stream.receive(20, within=inf))
+
+    async with world(2, times=times(handler=0.2, io=0.1, opening=5)) as (alice, bob):
+        bob.serve("short", wait_and_echo)
+        bob.serve("long", wait_and_echo, lasting=True)
+        with trio.fail_after(10):
+            async with (
+                alice.open_stream(bob.node_key, "short", inf) as short,
+                alice.open_stream(bob.node_key, "long", inf) as long,
+            ):
+                with pytest.raises(StreamEndedError):
+                    await short.receive(10, within=inf)
+                await long.send(b"still there")
+                assert await long.receive(20, within=inf) == b"still there"
+        assert bob.counters.refused == {("short", "stream open too long"): 1}
+
+
+async def test_lasting_streams_have_places_of_their_own(world: World) -> None:
+    async with world(2, limits=limits(max_lasting_streams=2, max_inbound_streams=2)) as both:
+        alice, bob = both
+        bob.serve("short", echo)
+        bob.serve("long", echo, lasting=True)
+
+        async def hold(protocol: str, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            async with alice.open_stream(bob.node_key, protocol, inf) as stream:
+                await stream.send(b"x")
+                assert await stream.receive(1) == b"x"
+                task_status.started()
+                await trio.sleep_forever()
+
+        async def is_refused(protocol: str) -> bool:
+            try:
+                async with alice.open_stream(bob.node_key, protocol, 5) as stream:
+                    await stream.send(b"x")
+                    await stream.receive(1)
+            except StreamEndedError:
+                return True
+            return False
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for protocol in ("long", "long", "short", "short"):
+                    await nursery.start(hold, protocol)
+                assert await is_refused("long")
+                assert await is_refused("short")
+                nursery.cancel_scope.cancel()
+            await until(lambda: bob.counters.refused["long", "too many lasting streams"] == 1)
+            assert bob.counters.refused["short", "too many streams"] == 1
+            # Places come back; what the nursery cancelled is not noticed here at once.
+            while await is_refused("long"):
+                await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("size", [1, 3_000_000])
+async def test_one_task_may_send_while_another_receives(world: World, size: int) -> None:
+    async def echo_at_once(stream: RequestStream) -> None:
+        while True:
+            try:
+                message = await stream.receive(size, within=inf)
+            except StreamEndedError:
+                return
+            await stream.send(message, within=inf)
+
+    async with world(2) as (alice, bob):
+        bob.serve("echo", echo_at_once, lasting=True)
+        with trio.fail_after(20):
+            async with alice.open_stream(bob.node_key, "echo", inf) as stream:
+
+                async def send() -> None:
+                    for number in range(20):
+                        await stream.send(bytes([number]) * size, within=inf)
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(send)
+                    for number in range(20):
+                        assert await stream.receive(size, within=inf) == bytes([number]) * size
 
 
 async def test_cancelling_the_asker_ends_the_stream(world: World) -> None:

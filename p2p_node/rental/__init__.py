@@ -1,0 +1,1 @@
+"""Renting a machine out, and using a rented one."""
