@@ -19,6 +19,11 @@ def _market() -> Market:
     return opening_market()
 
 
+@pytest.fixture
+def market(_market: Market) -> Market:
+    return _market.copy(EPOCH_SECONDS + 10)
+
+
 def reach(market: Market, state: LeaseState) -> int:
     """A lease in that state, whose time is not over; there is none in the state NONE."""
     if state is LeaseState.NONE:
@@ -39,6 +44,8 @@ WAYS: dict[LeaseAction, tuple[Callable[[Market, int], object], ...]] = {
     LeaseAction.ACCEPT: (lambda market, lease: market.call("provider 0", "accept", lease),),
     LeaseAction.RECLAIM: (lambda market, lease: market.call("renter", "reclaim", lease),),
     LeaseAction.EXTEND: (lambda market, lease: market.call("renter", "extend", lease, 9),),
+    LeaseAction.JUDGE: (lambda market, lease: market.call("stranger", "judge", lease, 64),),
+    LeaseAction.COLLECT: (lambda market, lease: collect(market, lease),),
     LeaseAction.END: (
         lambda market, lease: market.call("renter", "end", lease, False),
         lambda market, lease: market.call("renter", "end", lease, True),
@@ -46,6 +53,12 @@ WAYS: dict[LeaseAction, tuple[Callable[[Market, int], object], ...]] = {
     ),
     LeaseAction.SETTLE: (lambda market, lease: settle(market, lease),),
 }
+
+
+def collect(market: Market, lease: int) -> None:
+    """Collect when an epoch is closed."""
+    market.close(1)
+    market.call("stranger", "collect", lease)
 
 
 def settle(market: Market, lease: int) -> None:
@@ -57,8 +70,7 @@ def settle(market: Market, lease: int) -> None:
 @pytest.mark.parametrize(
     ("state", "action"), PAIRS, ids=[f"{state.name}-{action.value}" for state, action in PAIRS]
 )
-def test_what_leads_where(_market: Market, state: LeaseState, action: LeaseAction) -> None:
-    market = _market.copy(EPOCH_SECONDS + 10)
+def test_what_leads_where(market: Market, state: LeaseState, action: LeaseAction) -> None:
     found = set()
     for way in WAYS[action]:
         with boa.env.anchor():
