@@ -621,12 +621,12 @@ def _offer(provider: uint256) -> Offer:
     @notice What a provider offers, if it is active and its tenancy is the one that offered.
     """
     terms: uint256 = self._offers[provider]
+    if terms == 0:
+        return empty(Offer)
     word: uint256 = staticcall IRegistry(registry).provider_word(provider)
     since: uint256 = (terms >> 96) & book.MASK_32
-    if (
-        terms == 0
-        or slots._joined_epoch(word) != since
-        or not slots._is_active(word, self._epoch_of(block.timestamp))
+    if slots._joined_epoch(word) != since or not slots._is_active(
+        word, self._epoch_of(block.timestamp)
     ):
         return empty(Offer)
     return Offer(
