@@ -92,6 +92,7 @@ class LeaseKeeper:
         self._choose_runner = choose_runner
         self._hold: DeviceHold | None = None
         self._looked = trio.Event()
+        self._deploying = trio.Lock()
         self._finding = trio.CapacityLimiter(2)
         self._outage = Outage(logger, "leases are not looked at")
         self._is_first = True
@@ -186,10 +187,15 @@ class LeaseKeeper:
         self._update(number, settled=True)
 
     async def deploy(self, tenancy: Tenancy, place: Place) -> None:
-        """Begin to make a renter's place ready. It is in the store before anything is made."""
-        await self.book.set_place(tenancy.lease_id, place.encode())
-        self._update(tenancy.lease_id, place=place.encode())
-        tenancy.deploy(place)
+        """Begin to make a renter's place ready, unless that goes on or is done.
+
+        It is in the store before anything is made.
+        """
+        async with self._deploying:
+            if tenancy.can_deploy:
+                await self.book.set_place(tenancy.lease_id, place.encode())
+                self._update(tenancy.lease_id, place=place.encode())
+                tenancy.deploy(place)
 
     # Looking.
 

@@ -6,12 +6,14 @@ reset, each counted by its reason.
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NoReturn, cast
 
 import trio
 
 from chain.errors import ChainError
 from p2p_node.net.api import RequestStream
+from p2p_node.rental.beneath import NoSuchPathError
 from p2p_node.rental.channel import (
     Access,
     Channel,
@@ -21,23 +23,28 @@ from p2p_node.rental.channel import (
     read_access,
     refuse_access,
 )
+from p2p_node.rental.files import receive_tree, scan_tree, send_tree
 from p2p_node.rental.keeping import LeaseKeeper
 from p2p_node.rental.offering import Offerer, ReadTemplates, choose_limits
 from p2p_node.rental.places import Place
-from p2p_node.rental.runner import WORKSPACE, Command, Enclosure, WorkloadError
+from p2p_node.rental.runner import WORKSPACE, Command, Enclosure, Limits, WorkloadError
 from p2p_node.rental.status import describe_tenancy
 from p2p_node.rental.tenancy import OVER, Tenancy, TenancyState, TooManyStreams
-from protocols.errors import LocalError
+from p2p_node.rental.together import run_together
+from p2p_node.rental.tree_writing import TreeLimits
+from protocols.errors import LocalError, MalformedError
 from protocols.lease_frames import FrameKind, encode_text
 from protocols.lease_keeping import judge_access
 from protocols.lease_messages import (
     LEASE_PROTOCOL,
     DeployRequest,
+    FetchRequest,
     ForwardRequest,
     LeaseAnswerCode,
     LeasePurpose,
     LogsRequest,
     RunRequest,
+    UploadRequest,
     split_strings,
 )
 
@@ -47,6 +54,9 @@ PARTING_SECONDS: Final = 10.0
 """For telling a renter that its lease is over, before its stream is reset."""
 
 CONNECT_SECONDS: Final = 10.0
+
+ROOM_SECONDS: Final = 1.0
+"""Between two looks at how much an upload has put on the disk."""
 
 _NEED_A_PLACE: Final = frozenset(
     {LeasePurpose.RUN, LeasePurpose.UPLOAD, LeasePurpose.FETCH, LeasePurpose.FORWARD}
@@ -172,31 +182,23 @@ class LeaseServer:
     async def _deploy(self, visit: Visit) -> None:
         request = cast(DeployRequest, visit.access.request)
         tenancy = visit.tenancy
-        is_made = tenancy.state in (TenancyState.PREPARING, TenancyState.READY)
-        if not is_made:
+        place = tenancy.place
+        if tenancy.can_deploy or place is None:
             place = await self._choose_place(visit, request.template)
-        elif tenancy.place is not None and tenancy.place.template.name != request.template:
+        elif place.template.name != request.template:
             await visit.refuse(
                 LeaseAnswerCode.BAD_REQUEST,
-                f"{tenancy.place.template.name} is deployed; a lease has one template",
+                f"{place.template.name} is deployed; a lease has one template",
             )
         channel = await visit.grant()
+        await self._keeper.deploy(tenancy, place)
         async with tenancy.listen() as lines:
-            if not is_made:
-                await self._keeper.deploy(tenancy, place)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_tell_lines, channel, lines)
-                state = await tenancy.wait_until_settled()
-                nursery.cancel_scope.cancel()
-            while True:
-                try:
-                    await channel.send_encoded(encode_text(FrameKind.TEXT, lines.receive_nowait()))
-                except trio.WouldBlock:
-                    break
-        if state is TenancyState.READY:
+            async for line in lines:
+                await channel.send_encoded(encode_text(FrameKind.TEXT, line))
+        if tenancy.state is TenancyState.READY:
             await channel.send_frame(FrameKind.DONE)
         else:
-            await channel.fail(tenancy.problem or state)
+            await channel.fail(tenancy.problem or tenancy.state)
 
     async def _choose_place(self, visit: Visit, name: str) -> Place:
         runner, deal = visit.tenancy.runner, self._offerer.deal
@@ -222,7 +224,9 @@ class LeaseServer:
         usage = None
         if tenancy.enclosure is not None:
             usage = await tenancy.enclosure.usage()
-        text = describe_tenancy(tenancy, each.newest if each else None, view.now if view else 0, usage)
+        text = describe_tenancy(
+            tenancy, each.newest if each else None, view.now if view else 0, usage
+        )
         channel = await visit.grant()
         await channel.send_encoded(encode_text(FrameKind.TEXT, text))
         await channel.send_frame(FrameKind.DONE)
@@ -244,14 +248,36 @@ class LeaseServer:
                 await process.aclose()
 
     async def _upload(self, visit: Visit) -> None:
-        raise NotImplementedError
+        request = cast(UploadRequest, visit.access.request)
+        enclosure, limits = _require_place(visit.tenancy)
+        await _require_room(enclosure, limits)
+        channel = await visit.grant()
+        most = TreeLimits(request.files, min(request.size, limits.disk_bytes))
+
+        with trio.CancelScope() as watch:
+
+            async def receive() -> None:
+                await receive_tree(channel, enclosure.workspace, request.path, most)
+                watch.cancel()
+
+            # What the tree adds to is not known before, as part of it may be there already.
+            await run_together(receive, partial(_watch_room, enclosure, limits))
 
     async def _fetch(self, visit: Visit) -> None:
-        raise NotImplementedError
+        request = cast(FetchRequest, visit.access.request)
+        enclosure, _ = _require_place(visit.tenancy)
+        try:
+            tree = await scan_tree(enclosure.workspace, request.path)
+        except NoSuchPathError as error:
+            await visit.refuse(LeaseAnswerCode.NO_SUCH_PATH, str(error))
+        except MalformedError as error:
+            await visit.refuse(LeaseAnswerCode.BAD_REQUEST, str(error))
+        channel = await visit.grant()
+        await send_tree(channel, tree)
 
     async def _forward(self, visit: Visit) -> None:
         request = cast(ForwardRequest, visit.access.request)
-        enclosure = _require_enclosure(visit.tenancy)
+        enclosure, _ = _require_place(visit.tenancy)
         with trio.move_on_after(CONNECT_SECONDS) as scope:
             connection = await enclosure.connect(request.port)
         if scope.cancelled_caught:
@@ -276,15 +302,22 @@ class LeaseServer:
         await channel.send_frame(FrameKind.END)
 
 
-async def _tell_lines(channel: Channel, lines: trio.MemoryReceiveChannel[str]) -> None:
-    async for line in lines:
-        await channel.send_encoded(encode_text(FrameKind.TEXT, line))
-
-
-def _require_enclosure(tenancy: Tenancy) -> Enclosure:
-    if tenancy.enclosure is None:
+def _require_place(tenancy: Tenancy) -> tuple[Enclosure, Limits]:
+    if tenancy.enclosure is None or tenancy.place is None:
         raise WorkloadError("not deployed")
-    return tenancy.enclosure
+    return tenancy.enclosure, tenancy.place.limits
+
+
+async def _require_room(enclosure: Enclosure, limits: Limits) -> None:
+    used = (await enclosure.usage()).disk_bytes
+    if used > limits.disk_bytes:
+        raise WorkloadError("disk is full", f"{used} bytes of {limits.disk_bytes} are in use")
+
+
+async def _watch_room(enclosure: Enclosure, limits: Limits) -> None:
+    while True:
+        await trio.sleep(ROOM_SECONDS)
+        await _require_room(enclosure, limits)
 
 
 def _read_command(request: RunRequest) -> Command:

@@ -80,7 +80,6 @@ class Tenancy:
         self._nursery = nursery
         self._get_devices = get_devices
         self._scopes: set[trio.CancelScope] = set()
-        self._changed = trio.Event()
         self._left = trio.Event()
         self._listeners: set[trio.MemorySendChannel[str]] = set()
 
@@ -89,29 +88,34 @@ class Tenancy:
         """Whether it is over, as far as is known."""
         return self.state is TenancyState.STOPPED
 
+    @property
+    def can_deploy(self) -> bool:
+        """Whether a place is still to be made ready."""
+        return self.state in (TenancyState.EMPTY, TenancyState.FAILED)
+
     def deploy(self, place: Place) -> None:
-        """Begin to make the place ready, unless that goes on or is done."""
-        if self.state in (TenancyState.EMPTY, TenancyState.FAILED):
+        """Begin to make the place ready, if it `can_deploy`."""
+        if self.can_deploy:
             self._enter(TenancyState.PREPARING)
             self.place = place
             self._nursery.start_soon(self._run_scoped, self._prepare, place)
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[trio.MemoryReceiveChannel[str]]:
-        """Get the lines that are said from now on. Whoever reads too slowly misses some."""
-        send, receive = trio.open_memory_channel[str](MAX_LISTENED_LINES)
-        self._listeners.add(send)
-        try:
-            yield receive
-        finally:
-            self._listeners.discard(send)
-            send.close()
+        """Get what is said from now on, line by line, until the preparation is over.
 
-    async def wait_until_settled(self) -> TenancyState:
-        """Wait until the place is ready, or will not be."""
-        while self.state is TenancyState.PREPARING:
-            await self._changed.wait()
-        return self.state
+        Whoever reads too slowly misses some.
+        """
+        send, receive = trio.open_memory_channel[str](MAX_LISTENED_LINES)
+        with send, receive:
+            if self.state is TenancyState.PREPARING:
+                self._listeners.add(send)
+            else:
+                send.close()
+            try:
+                yield receive
+            finally:
+                self._listeners.discard(send)
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[trio.CancelScope]:
@@ -231,8 +235,9 @@ class Tenancy:
 
     def _enter(self, state: TenancyState) -> None:
         self.state = state
-        self._changed.set()
-        self._changed = trio.Event()
+        if state is not TenancyState.PREPARING:
+            while self._listeners:
+                self._listeners.pop().close()
 
 
 def describe_status(status: int) -> str:
