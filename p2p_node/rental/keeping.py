@@ -60,6 +60,11 @@ class RunnerState:
     problem: str = ""
     missing_since: float = 0.0
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether none was looked for yet."""
+        return self.runner is None and not self.problem
+
 
 class LeaseKeeper:
     """Everything this provider knows and does about its leases, but for transactions.

@@ -161,6 +161,9 @@ class Offerer:
         """Offer the machine, or withdraw what was offered, until cancelled."""
         while True:
             changed = self._keeper.runner_changed
+            if self._settings.is_on and self._keeper.runner.is_unknown:
+                await changed.wait()
+                continue
             pause = float(self._keeper.node.preset.epoch_seconds)
             try:
                 self.deal = await self._make_deal()

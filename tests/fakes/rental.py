@@ -35,9 +35,14 @@ class State:
 class FakeRental:
     """The chain. `failures` are raised by the next reads, one each; `is_down` by all."""
 
-    def __init__(self, start: int, *, finality: int = 3, accept_seconds: int = 60) -> None:
+    def __init__(
+        self, start: int, epoch_at: Callable[[int], Epoch], *, accept_seconds: int = 60
+    ) -> None:
         self.start = start
-        self.finality = finality
+        self.epoch_at = epoch_at
+        self.finality = 3
+        self.frozen: int | None = None
+        """Set, this block stays the final one."""
         self.accept_seconds = accept_seconds
         self.is_down = False
         self._began = trio.current_time()
@@ -99,6 +104,10 @@ class FakeRental:
     def end(self, number: int) -> None:
         self.change(number, state=LeaseState.ENDED, ended_at=self.now)
 
+    def freeze(self) -> None:
+        """Let no more blocks become final."""
+        self.frozen = self.number - self.finality
+
     def of(self, number: int) -> Lease:
         return self.state_at(self.number).leases[number]
 
@@ -153,7 +162,9 @@ class FakeRental:
     def _number_of(self, block: BlockTag) -> int:
         if block == "latest":
             return self.number
-        return self.number - self.finality if isinstance(block, str) else block
+        if isinstance(block, str):
+            return self.number - self.finality if self.frozen is None else self.frozen
+        return block
 
 
 class FakeRentalCalls:
@@ -279,7 +290,12 @@ class FakeWallet:
             assert state.approved >= lease.terms.bond
             state.approved -= lease.terms.bond
             state.balance -= lease.terms.bond
-            rental.change(number, state=LeaseState.ACTIVE, started_at=rental.now)
+            rental.change(
+                number,
+                state=LeaseState.ACTIVE,
+                started_at=rental.now,
+                judged_until=rental.epoch_at(rental.now),
+            )
         elif name == "end":
             rental.end(number)
             rental.change(number, ended_by_provider=True)

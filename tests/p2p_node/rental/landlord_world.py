@@ -36,7 +36,7 @@ from tests.fakes.network import FakeHub, FakeNetwork
 from tests.fakes.rental import FakeRental, FakeRentalCalls, FakeWallet
 
 GENESIS = 1_700_000_000
-START = GENESIS + 1000
+START = GENESIS + 100_000
 NETWORK = NetworkId(b"\x05" * 32)
 PROVIDER = 5
 WALLET = Wallet(b"\x01" * 20)
@@ -55,12 +55,14 @@ TEMPLATES = {
     "base": Template("base", "host", (), (), "whatever is here"),
     "server": Template("server", "host", ("sh", "-c", "echo up; sleep 1000"), (8888,), "serves"),
 }
-PRESET = replace(MINIMAL, max_lease_seconds=10**6)
+PRESET = replace(MINIMAL, epoch_seconds=80, max_lease_seconds=10**6)
+"""A look at the chain every two seconds."""
+TIMELINE = Timeline(TimeMs(GENESIS * 1000), PRESET)
 
 
 def set_jumps(clock: trio.testing.MockClock) -> None:
     """Let time jump, but not while a thread writes to the disk."""
-    clock.autojump_threshold = 0.02
+    clock.autojump_threshold = 0.005
 
 
 @dataclass
@@ -103,7 +105,7 @@ class World:
                     clock,
                     network=NETWORK,
                     domain=Digest(bytes(32)),
-                    timeline=Timeline(TimeMs(GENESIS * 1000), PRESET),
+                    timeline=TIMELINE,
                     chain_id=1,
                     registry=WALLET,
                 ),
@@ -164,7 +166,7 @@ async def open_world(directory: Path, **changes: Any) -> AsyncIterator[World]:
     hub = FakeHub()
     data_dir = directory / "provider"
     data_dir.mkdir(mode=0o700)
-    rental = FakeRental(START)
+    rental = FakeRental(START, lambda now: TIMELINE.epoch_at(TimeMs(now * 1000)))
     async with hub.open_network(NetworkSettings(seed=b"\x41" * 32, network="test")) as renter:
         yield World(
             hub,
