@@ -19,7 +19,6 @@ from chain.endpoints import Endpoints
 from chain.identity import IdentityAdapter
 from chain.networks import find_network
 from chain.records import SlotKind
-from chain.rental_client import RentalClient
 from chain.rental_calls import RentalCalls
 from chain.rental_client import RentalClient
 from chain.signer import Signer

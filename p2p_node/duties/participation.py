@@ -32,15 +32,17 @@ AssessAs = Callable[[Node, EpochView, Shard, Seat, int], Awaitable[Report | None
 """Judges one shard from one seat, as the checker with this index."""
 
 
-async def participate_as_provider(node: Node, host: Host, leased: Leased = lambda: 0) -> None:
+async def participate_as_provider(node: Node, host: Host, leased: Leased | None = None) -> None:
     """Join as a provider if need be, then serve jobs with what `host` offers until cancelled.
 
-    None is taken while `leased` names a lease.
+    None is taken while `leased` names a lease; without it, that is as the landlord says.
     """
     follow_announcements(node)
     follow_challenges(node)
     index = await ensure_registered(node, Role.PROVIDER)
     slot = await node.chain.slot(SlotKind.PROVIDER, index)
+    landlord = _make_landlord(node, host, index)
+    leased = leased or landlord.leased
     transfers = TransferServer(node, index, leased)
     transfers.serve()
     reporter = DeviceReporter(node)

@@ -6,6 +6,7 @@ reset, each counted by its reason.
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, NoReturn, cast
 
@@ -13,6 +14,7 @@ import trio
 
 from chain.errors import ChainError
 from p2p_node.net.api import RequestStream
+from p2p_node.net.errors import StreamEndedError
 from p2p_node.rental.beneath import NoSuchPathError
 from p2p_node.rental.channel import (
     Access,
@@ -25,8 +27,10 @@ from p2p_node.rental.channel import (
 )
 from p2p_node.rental.files import receive_tree, scan_tree, send_tree
 from p2p_node.rental.keeping import LeaseKeeper
+from p2p_node.rental.lease_log import LeaseLog
 from p2p_node.rental.offering import Offerer, ReadTemplates, choose_limits
 from p2p_node.rental.places import Place
+from p2p_node.rental.pumps import pump_connection, pump_process
 from p2p_node.rental.runner import WORKSPACE, Command, Enclosure, Limits, WorkloadError
 from p2p_node.rental.status import describe_tenancy
 from p2p_node.rental.tenancy import OVER, Tenancy, TenancyState, TooManyStreams
@@ -138,6 +142,10 @@ class LeaseServer:
         """Do what is asked for; whatever goes wrong, the renter is told before the stream ends."""
         try:
             await self._performers[visit.access.purpose](visit)
+        except MalformedError as error:
+            if visit.channel is None:
+                await visit.refuse(LeaseAnswerCode.BAD_REQUEST, str(error))
+            raise
         except WorkloadError as error:
             await visit.tell(str(error))
             raise
@@ -270,8 +278,6 @@ class LeaseServer:
             tree = await scan_tree(enclosure.workspace, request.path)
         except NoSuchPathError as error:
             await visit.refuse(LeaseAnswerCode.NO_SUCH_PATH, str(error))
-        except MalformedError as error:
-            await visit.refuse(LeaseAnswerCode.BAD_REQUEST, str(error))
         channel = await visit.grant()
         await send_tree(channel, tree)
 
@@ -293,19 +299,33 @@ class LeaseServer:
         position = max(0, log.end - request.tail)
         while True:
             data, position = await log.read(position)
-            if data:
-                await channel.send_frame(FrameKind.DATA, data)
-            elif request.follow:
-                await log.wait_beyond(position)
-            else:
+            if not data:
                 break
-        await channel.send_frame(FrameKind.END)
+            await channel.send_frame(FrameKind.DATA, data)
+        if not request.follow:
+            await channel.send_frame(FrameKind.END)
+            return
+        with suppress(StreamEndedError):
+            # A renter that leaves would not be noticed before the next line.
+            await run_together(partial(_follow, log, position, channel), partial(_drain, channel))
 
 
 def _require_place(tenancy: Tenancy) -> tuple[Enclosure, Limits]:
     if tenancy.enclosure is None or tenancy.place is None:
         raise WorkloadError("not deployed")
     return tenancy.enclosure, tenancy.place.limits
+
+
+async def _follow(log: LeaseLog, position: int, channel: Channel) -> None:
+    while True:
+        await log.wait_beyond(position)
+        data, position = await log.read(position)
+        await channel.send_frame(FrameKind.DATA, data)
+
+
+async def _drain(channel: Channel) -> None:
+    while True:
+        await channel.receive_frame()
 
 
 async def _require_room(enclosure: Enclosure, limits: Limits) -> None:
