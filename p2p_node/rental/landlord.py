@@ -6,18 +6,23 @@ go on to their end.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from p2p_node.node import Node
 from p2p_node.rental.accepting import accept_forever
 from p2p_node.rental.cashing import Cashier
+from p2p_node.rental.choosing import choose_runner
 from p2p_node.rental.contract import RentalContract
 from p2p_node.rental.device_hold import RentedDevices
 from p2p_node.rental.keeping import ChooseRunner, LeaseKeeper
 from p2p_node.rental.offering import GiveReceipts, Offerer, ReadTemplates
 from p2p_node.rental.serving import LeaseServer
+from p2p_node.rental.templates import read_templates
 from p2p_node.workloads.backend import DeviceInfo
+from p2p_node.workloads.device_group import DeviceGroup
+from protocols.errors import LocalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +44,18 @@ class Landlord:
         devices: RentedDevices,
         described: Sequence[DeviceInfo],
         tools: RunnerTools,
-        give_receipts: GiveReceipts = tuple,
     ) -> None:
         self.keeper = LeaseKeeper(node, contract, provider, devices, tools.choose_runner)
-        self.offerer = Offerer(self.keeper, described, tools.read_templates, give_receipts)
+        self.offerer = Offerer(self.keeper, described, tools.read_templates)
         self.server = LeaseServer(self.keeper, self.offerer, tools.read_templates)
 
     def leased(self) -> int:
         """Return the lease that has this machine now; 0 for none."""
         return self.keeper.leased()
+
+    def show_receipts(self, give: GiveReceipts) -> None:
+        """Hand the receipts of transfers to whoever looks at the offer."""
+        self.offerer.give_receipts = give
 
     async def run(self) -> None:
         """Offer, accept, serve, end and be paid, until cancelled."""
@@ -58,3 +66,12 @@ class Landlord:
             nursery.start_soon(self.offerer.run)
             nursery.start_soon(accept_forever, self.keeper)
             nursery.start_soon(Cashier(self.keeper).run)
+
+
+def make_landlord(node: Node, provider: int, devices: DeviceGroup) -> Landlord:
+    """Put together the landlord of a node's provider slot."""
+    if node.rental is None:
+        raise LocalError("a provider needs the contract of rentals")
+    templates = node.rental.settings.templates
+    tools = RunnerTools(choose_runner, partial(read_templates, node.data_dir, templates))
+    return Landlord(node, node.rental, provider, devices, devices.describe(), tools)

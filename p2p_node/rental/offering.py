@@ -143,13 +143,12 @@ class Offerer:
         keeper: LeaseKeeper,
         devices: Sequence[DeviceInfo],
         read_templates: ReadTemplates,
-        give_receipts: GiveReceipts,
     ) -> None:
         self._keeper = keeper
         self._settings = keeper.contract.settings
         self._devices = devices
         self._read_templates = read_templates
-        self._give_receipts = give_receipts
+        self.give_receipts: GiveReceipts = tuple
         self._told = ""
         self.deal: Deal | None = None
 
@@ -229,7 +228,7 @@ class Offerer:
         if self.deal is None:
             raise RemoteError("nothing is offered here")
         await stream.send(self.deal.document)
-        await stream.send(encode(list(self._give_receipts())))
+        await stream.send(encode(list(self.give_receipts())))
 
     def _tell(self, level: int, text: str) -> None:
         if text != self._told:

@@ -160,7 +160,7 @@ class LeaseServer:
         try:
             found = await keeper.find(access.lease)
         except ChainError as error:
-            return Refusal(LeaseAnswerCode.FAILED, f"the provider's chain does not answer: {error}")
+            return Refusal(LeaseAnswerCode.FAILED, f"the chain does not answer, try again: {error}")
         view, tenancy = keeper.view, keeper.tenancy
         if view is None:
             return Refusal(LeaseAnswerCode.FAILED, "the provider has just started: try again")

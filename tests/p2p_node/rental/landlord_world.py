@@ -124,8 +124,8 @@ class World:
                 devices,
                 devices.describe(),
                 RunnerTools(self.choose_runner, lambda: TEMPLATES),
-                lambda: [b"receipt"],
             )
+            landlord.show_receipts(lambda: [b"receipt"])
             nursery.start_soon(landlord.run)
             try:
                 yield landlord
