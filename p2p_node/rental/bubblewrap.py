@@ -33,8 +33,7 @@ from p2p_node.rental.runner import (
     WorkloadError,
 )
 from p2p_node.rental.seccomp import build_filter
-from p2p_node.rental.trees import TreeTooDeepError, measure_tree, remove_tree
-from p2p_node.rental.watching import MAX_ENTRIES
+from p2p_node.rental.trees import measure_workspace, remove_tree
 
 FIRST_USER: Final = 1_900_000_000
 USERS: Final = 1 << 20
@@ -252,19 +251,8 @@ class BubblewrapEnclosure:
             found = await self._box.held.usage()
             if found is not None:
                 return found
-        return Usage(0.0, 0, await trio.to_thread.run_sync(self._measure), 0)
-
-    def _measure(self) -> int:
-        try:
-            directory = os.open(self.workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            return 0
-        try:
-            return measure_tree(directory, MAX_ENTRIES).bytes
-        except TreeTooDeepError:
-            return self._limits.disk_bytes
-        finally:
-            os.close(directory)
+        size = await trio.to_thread.run_sync(measure_workspace, self.workspace)
+        return Usage(0.0, 0, self._limits.disk_bytes if size is None else size, 0)
 
     async def stop(self) -> None:
         """End the enclosure."""
