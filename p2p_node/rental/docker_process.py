@@ -15,6 +15,7 @@ from p2p_node.rental.docker_run import (
     CHECK,
     ENTER,
     ENTER_TERMINAL,
+    RESIZE,
     SIGNAL,
     build_exec,
     build_script,
