@@ -42,7 +42,7 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An accepted bundle, with the transaction that brought it."""
+    """An accepted bundle, with the transaction that brought it; `online` is a bitmap of lanes."""
 
     shard: Shard
     tx: str
@@ -50,6 +50,7 @@ class Bundle:
     lanes: int
     scores: tuple[int, ...]
     seats: tuple[Seat, ...]
+    online: int
 
 
 @dataclass(frozen=True, slots=True)

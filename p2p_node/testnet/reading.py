@@ -238,6 +238,7 @@ class RunReader:
                     seats=tuple(
                         Seat(r.seat, r.checker, r.deviations, r.units) for r in record.reports
                     ),
+                    online=record.online,
                 )
             )
         return bundles

@@ -47,6 +47,7 @@ def settle(**changes: object) -> SettledEpoch:
         lanes=2,
         scores=(800, 0, *[0] * (LANES - 2)),
         seats=(Seat(0, 0, 0, 1000), Seat(1, 1, 2, 1000)),
+        online=0b11,
     )
     epoch = SettledEpoch(
         epoch=Epoch(3),
