@@ -151,14 +151,29 @@ class RunReader:
         """List the wallets and contracts that hold at `block` something else than `epochs` and
         penalties add up to, and the pools that the contract has fixed otherwise."""
         differences = []
+        rental = RentalClient(self.rpc, self.chain.deployment)
+        owed = {each.wallet: await rental.owed(each.wallet, block) for each in self.participants}
         for each in self.participants:
             found = await self.chain.token_balance(each.wallet, block)
-            expected = expected_balance(outcome, epochs, each)
+            expected = expected_balance(outcome, epochs, each, owed[each.wallet])
             if found != expected:
                 differences.append(
                     f"{each.name}: balance is {found}, the epochs add up to {expected}"
                 )
-        holdings = expected_holdings(outcome, epochs, self.reward_fund)
+        for renter in outcome.rentals:
+            found = await self.chain.token_balance(renter.wallet, block)
+            expected = left_of_funds(renter)
+            if found != expected:
+                differences.append(
+                    f"{renter.name}: balance is {found}, its lease adds up to {expected}"
+                )
+        holdings = expected_holdings(
+            outcome,
+            epochs,
+            self.reward_fund,
+            owed=sum(owed.values()),
+            unswept=await rental.fees(block),
+        )
         for name, contract in self.chain.deployment.contracts.items():
             found = await self.chain.token_balance(contract.address, block)
             expected = holdings.get(name, 0)

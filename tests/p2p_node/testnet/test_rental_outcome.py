@@ -5,14 +5,12 @@ from dataclasses import replace
 import pytest
 
 from p2p_node.testnet.outcome import Bundle, SettledEpoch
+from p2p_node.testnet.rental_checks import Absence, check_rental, find_absence
 from p2p_node.testnet.rental_outcome import (
-    Absence,
     Money,
     Rental,
     RentalKind,
-    check_rental,
     earned_by_renting,
-    find_absence,
     left_of_funds,
     sum_fees,
 )
