@@ -28,6 +28,7 @@ CONTRACTS: Final = (
     "Rewards",
     "Delegation",
     "Penalties",
+    "Rental",
 )
 """The contracts of a deployment, in the order in which they are deployed."""
 

@@ -27,6 +27,7 @@ DEPLOYED = (
     "Rewards",
     "Delegation",
     "Penalties",
+    "Rental",
 )
 """Contracts that get an address, in the order in which they are deployed."""
 

@@ -243,6 +243,22 @@ def _penalties(
     )
 
 
+def _rental(
+    addresses: Mapping[str, Wallet], _: int, options: DeploymentOptions
+) -> tuple[object, ...]:
+    preset = options.preset
+    return (
+        addresses["Token"],
+        addresses["Registry"],
+        addresses["Consensus"],
+        addresses["Rewards"],
+        preset.lease_fee_bps,
+        preset.lease_penalty_bps,
+        preset.lease_accept_seconds,
+        preset.max_lease_seconds,
+    )
+
+
 Constructor = Callable[[Mapping[str, Wallet], int, DeploymentOptions], tuple[object, ...]]
 
 _CONSTRUCTORS: Final[Mapping[str, Constructor]] = {
@@ -254,5 +270,6 @@ _CONSTRUCTORS: Final[Mapping[str, Constructor]] = {
     "Rewards": _rewards,
     "Delegation": _delegation,
     "Penalties": _penalties,
+    "Rental": _rental,
 }
 """Arguments of every constructor, from all addresses, the genesis and the options."""

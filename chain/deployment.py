@@ -4,7 +4,8 @@ JSON, format version 3:
 
     {"format": 3, "network_id": "0x…", "chain_id": 31337, "genesis": 1760000000, "block": 7,
      "contracts": {"Token": {"address": "0x…", "code_hash": "0x…"}, "Registry": …, "Steward": …,
-                   "Beacon": …, "Consensus": …, "Rewards": …, "Delegation": …, "Penalties": …},
+                   "Beacon": …, "Consensus": …, "Rewards": …, "Delegation": …, "Penalties": …,
+                   "Rental": …},
      "preset": {"name": "minimal", "epoch_seconds": 24, …}}
 
 `genesis` is the start of epoch 0 in Unix seconds, `block` the first block that can hold events of
@@ -238,6 +239,10 @@ def _numbers_of(deployment: Deployment) -> dict[tuple[str, str], int | str]:
         ("Penalties", "week_epochs"): preset.ban_week_epochs,
         ("Penalties", "month_epochs"): preset.ban_month_epochs,
         ("Penalties", "half_year_epochs"): preset.ban_half_year_epochs,
+        ("Rental", "fee_bps"): preset.lease_fee_bps,
+        ("Rental", "penalty_bps"): preset.lease_penalty_bps,
+        ("Rental", "accept_seconds"): preset.lease_accept_seconds,
+        ("Rental", "max_seconds"): preset.max_lease_seconds,
     }
 
 

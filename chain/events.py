@@ -11,6 +11,7 @@ from chain.deployment import Deployment
 from chain.errors import MalformedAnswerError
 from chain.hexes import parse_hex_bytes
 from chain.records import Log, SeatResult, SlotKind, unpack_reports
+from chain.rental_events import RENTAL_EVENTS, RentalEvent
 from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
 
 
@@ -315,6 +316,7 @@ Event: TypeAlias = (
     | FraudPunished
     | WrongRecorded
     | DelegationEvent
+    | RentalEvent
 )
 
 
@@ -453,4 +455,5 @@ _BUILDERS: Final[Mapping[tuple[str, str], Builder]] = {
     ("Penalties", "Equivocated"): _plain(Equivocated),
     ("Penalties", "FraudPunished"): _plain(FraudPunished),
     ("Penalties", "WrongRecorded"): _plain(WrongRecorded),
+    **{("Rental", name): _plain(event) for name, event in RENTAL_EVENTS.items()},
 }

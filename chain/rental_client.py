@@ -10,9 +10,10 @@ from chain.client import BlockTag, call_view
 from chain.deployment import Deployment
 from chain.errors import MalformedAnswerError
 from chain.hexes import parse_hex_bytes
+from chain.rental_words import unpack_lease
 from chain.rpc import JsonRpc
-from protocols.leases import Base, Lease, LeaseState, Offer, Terms
-from protocols.types import Digest, Epoch, NodeKey, Wallet
+from protocols.leases import Lease, Offer
+from protocols.types import Digest, Epoch, Wallet
 
 MAX_OFFERS: Final = 64
 """Offers per page, as in Rental.vy."""
@@ -66,18 +67,21 @@ class RentalClient:
 
     async def lease(self, lease_id: int, block: BlockTag = "latest") -> Lease | None:
         """Return one lease, or None when there is none with that id."""
-        (values,) = await self._read(block, "lease", lease_id)
-        return self._to_lease(values)
+        (words,) = await self._read(block, "lease", lease_id)
+        return self._to_lease(lease_id, words)
 
     async def leases(
         self, first: int, count: int = MAX_LEASES, block: BlockTag = "latest"
     ) -> tuple[Lease, ...]:
         """Return a page of leases from the id `first` on, MAX_LEASES at most; fewer at the end."""
         (found,) = await self._read(block, "leases", first, min(count, MAX_LEASES))
-        leases = tuple(lease for lease in map(self._to_lease, found) if lease is not None)
-        if [lease.id for lease in leases] != list(range(first, first + len(found))):
-            raise MalformedAnswerError("Rental.leases: leases out of order")
-        return leases
+        leases: list[Lease] = []
+        for place, words in enumerate(found):
+            lease = self._to_lease(first + place, words)
+            if lease is None:
+                raise MalformedAnswerError("Rental.leases: a lease that there is not")
+            leases.append(lease)
+        return tuple(leases)
 
     async def current_lease(self, provider: int, block: BlockTag = "latest") -> int:
         """Return the id of the lease that has the provider's machine at that block; 0 if none."""
@@ -97,62 +101,11 @@ class RentalClient:
     async def _read(self, block: BlockTag, function: str, *arguments: object) -> tuple[Any, ...]:
         return await call_view(self._rpc, self.deployment, block, "Rental", function, *arguments)
 
-    def _to_lease(self, values: Sequence[Any]) -> Lease | None:
-        (
-            lease_id,
-            state,
-            provider,
-            provider_wallet,
-            renter,
-            key,
-            price,
-            minimum_seconds,
-            maximum_seconds,
-            bond,
-            seconds,
-            accept_by,
-            started_at,
-            ended_at,
-            ended_by_provider,
-            judged_until,
-            away_seconds,
-            gone,
-            collected,
-            base_epoch,
-            base_score,
-            base_total,
-        ) = values
-        if state == LeaseState.NONE:
-            return None
+    def _to_lease(self, lease_id: int, words: Sequence[Any]) -> Lease | None:
         try:
-            found_state = LeaseState(state)
-        except ValueError:
-            raise MalformedAnswerError(f"Rental.lease: state {state}") from None
-        return Lease(
-            id=lease_id,
-            state=found_state,
-            provider=provider,
-            provider_wallet=_wallet(provider_wallet),
-            renter=_wallet(renter),
-            key=NodeKey(key),
-            terms=Terms(
-                price=price,
-                minimum_seconds=minimum_seconds,
-                maximum_seconds=maximum_seconds,
-                fee_bps=self.deployment.preset.lease_fee_bps,
-                bond=bond,
-            ),
-            seconds=seconds,
-            accept_by=accept_by,
-            started_at=started_at,
-            ended_at=ended_at,
-            ended_by_provider=ended_by_provider,
-            judged_until=Epoch(judged_until),
-            away_seconds=away_seconds,
-            gone=gone,
-            collected=collected,
-            base=Base(Epoch(base_epoch), base_score, base_total),
-        )
+            return unpack_lease(lease_id, words, self.deployment.preset)
+        except ValueError as error:
+            raise MalformedAnswerError(f"Rental.lease: {error}") from None
 
 
 def _to_offer(values: Sequence[Any]) -> Offer | None:

@@ -12,6 +12,7 @@ from chain.transactions import TransactionManager
 from p2p_node.clock import Clock
 from p2p_node.duties.device_book import DeviceBook
 from p2p_node.duties.identifying import IdentityKeeper, MachineSettings
+from p2p_node.duties.lease_confirming import LeaseConfirmer
 from p2p_node.duties.offence_book import OffenceBook
 from p2p_node.duties.reporting import ReportBook
 from p2p_node.net.api import Network
@@ -51,6 +52,7 @@ class Node:
     reports: ReportBook = field(default_factory=ReportBook)
     offences: OffenceBook = field(default_factory=OffenceBook)
     devices: DeviceBook = field(default_factory=DeviceBook)
+    leases: LeaseConfirmer = field(default_factory=LeaseConfirmer)
     machine: MachineSettings = field(default_factory=MachineSettings)
     keeper: IdentityKeeper | None = None
     """Where a provider's machine is registered with peaq, if `machine` says so."""

@@ -7,6 +7,9 @@ checker that did no job has nothing to show, whatever scores it committed to.
 
 What a transcript cannot show is time. So a score is held against the most that the work in it can
 be worth, and a false low score is left to the median.
+
+Nor can it show that a provider which was busy was leased: it only names the lease. The auditor
+looks that up on the chain as the checker did, and says what it is worth (`find_named_lease`).
 """
 
 from collections.abc import Sequence
@@ -42,6 +45,9 @@ from protocols.wire import Message
 
 DRAW_TAG = b"kaisar/audit/draw/1"
 
+REFUSED_MESSAGES = 2
+"""In the transcript of a job that was not taken: the Job and its JobRefusal."""
+
 Answer = TypeVar("Answer", bound=Message)
 
 
@@ -72,7 +78,8 @@ class AuditFault(StrEnum):
     """There are messages behind the one at which an honest checker stops."""
 
     SCORE = "score without proof"
-    """The job was not done to its end, or refuted, and the lane has a score."""
+    """The job was not done to its end, or refuted, and the lane has a score. Or it was refused, and
+    the lane has more than the lease is worth that the refusal names."""
 
     BOUND = "score above proof"
     """More than the work in the transcript can be worth."""
@@ -96,11 +103,13 @@ class AuditFailed(RemoteError):
 class Replay:
     """What a transcript shows: how the job ended and, when its proof holds, what was measured.
 
-    The times of `measurement` are 0: a transcript does not have them.
+    The times of `measurement` are 0: a transcript does not have them. `lease` is the one that a
+    refusal names, or 0.
     """
 
     verdict: Verdict
     measurement: Measurement | None = None
+    lease: int = 0
 
 
 def draw_lanes(report: Report, randomness: bytes, count: int = AUDIT_LANES) -> tuple[int, ...]:
@@ -137,11 +146,13 @@ def audit_lane(
     message: ReportMessage,
     lane: int,
     response: AuditResponse,
+    leased_score: int = 0,
 ) -> None:
     """Hold an online lane of an accepted report against the transcript that its checker shows.
 
-    `view` is the report's epoch, `check` the auditor's own for that epoch. Takes as long as the
-    verification of a job. Raises AuditFailed.
+    `view` is the report's epoch, `check` the auditor's own for that epoch; `leased_score` what the
+    lease is worth that `find_named_lease` finds in the response, as far as the auditor could
+    confirm it. Takes as long as the verification of a job. Raises AuditFailed.
     """
     report = read_report(message).report
     checker = view.seated(message.shard, message.seat)
@@ -163,7 +174,30 @@ def audit_lane(
         preset=network.timeline.preset,
     )
     replay = replay_job(network, view, check, plan, checker.node_key, response.messages)
-    _compare(replay, plan, score=report.scores[lane], fraud=bool(report.fraud >> lane & 1))
+    _compare(
+        replay,
+        plan,
+        score=report.scores[lane],
+        fraud=bool(report.fraud >> lane & 1),
+        leased_score=leased_score,
+    )
+
+
+def find_named_lease(network: NetworkId, provider: Member, response: AuditResponse) -> int:
+    """Return the lease that a transcript's refusal names, or 0.
+
+    That is what the auditor has to look up before it judges the lane. Whether the refusal belongs
+    to the job is part of that judgement.
+    """
+    if len(response.messages) != REFUSED_MESSAGES:
+        return 0
+    try:
+        refusal = open_envelope(
+            response.messages[-1], JobRefusal, network, signer=provider.node_key
+        )
+    except RemoteError:
+        return 0
+    return refusal.message.named_lease
 
 
 def replay_job(
@@ -178,8 +212,8 @@ def replay_job(
 
     Raises AuditFailed when these cannot be the messages of an honest checker.
     """
-    reader = _Reader(network.network, checker, plan.provider, messages)
-    measurement = None
+    reader = _Reader(network.network, checker, plan, messages)
+    measurement, lease = None, 0
     try:
         measurement = _replay(network, view, check, plan, reader)
         verdict = Verdict.OK
@@ -187,15 +221,17 @@ def replay_job(
         raise
     except ProofRejected:
         verdict = Verdict.WRONG
-    except _Refused:
-        verdict = Verdict.BUSY if reader.read == 2 else Verdict.SLOW
+    except _Refused as error:
+        taken = reader.read > REFUSED_MESSAGES
+        verdict = Verdict.SLOW if taken else Verdict.BUSY
+        lease = 0 if taken else error.lease
     except RemoteError:
         verdict = Verdict.SLOW
     if reader.read < 2:
         raise AuditFailed(AuditFault.NOTHING, "no answer in it")
     if reader.read < len(messages):
         raise AuditFailed(AuditFault.ORDER, f"{len(messages) - reader.read} messages more")
-    return Replay(verdict, measurement)
+    return Replay(verdict, measurement, lease)
 
 
 def _require_evidence(report: Report, lane: int, response: AuditResponse) -> None:
@@ -208,13 +244,13 @@ def _require_evidence(report: Report, lane: int, response: AuditResponse) -> Non
         raise AuditFailed(AuditFault.ROOT, f"lane {lane}")
 
 
-def _compare(replay: Replay, plan: JobPlan, *, score: int, fraud: bool) -> None:
+def _compare(replay: Replay, plan: JobPlan, *, score: int, fraud: bool, leased_score: int) -> None:
     """Hold what a report says of a lane against what its transcript shows."""
     if fraud != (replay.verdict is Verdict.WRONG):
         fault = AuditFault.FRAUD if fraud else AuditFault.SPARED
         raise AuditFailed(fault, f"found {replay.verdict.name}")
     if replay.measurement is None:
-        if score:
+        if score > (leased_score if replay.lease else 0):
             raise AuditFailed(AuditFault.SCORE, f"{score}, found {replay.verdict.name}")
         return
     most = bound_score(replay.measurement, plan.provider.stake, plan.preset)
@@ -255,6 +291,10 @@ def _replay(
 class _Refused(RemoteError):
     """The provider did not take the job, or not to its end."""
 
+    def __init__(self, lease: int) -> None:
+        super().__init__("refused")
+        self.lease = lease
+
 
 class _Ended(RemoteError):
     """The transcript ends where another message could be."""
@@ -266,7 +306,7 @@ class _Reader:
 
     network: NetworkId
     checker: NodeKey
-    provider: Member
+    plan: JobPlan
     messages: Sequence[bytes]
     read: int = 0
 
@@ -286,16 +326,19 @@ class _Reader:
             raise AuditFailed(AuditFault.REQUEST, type(request).__name__)
 
     def take(self, kind: type[Answer]) -> Verified[Answer]:
-        """Read an answer of one kind, signed by the provider; _Refused for a JobRefusal."""
+        """Read an answer of one kind, signed by the provider; _Refused for a JobRefusal of this
+        job, another RemoteError for one of another."""
         data = self._next()
-        key = self.provider.node_key
+        key = self.plan.provider.node_key
         try:
             if peek_kind(data, len(data), self.network) != JobRefusal.KIND:
                 return open_envelope(data, kind, self.network, signer=key)
-            open_envelope(data, JobRefusal, self.network, signer=key)
+            refusal = open_envelope(data, JobRefusal, self.network, signer=key).message
         except RemoteError as error:
             raise AuditFailed(AuditFault.ANSWER, str(error)) from error
-        raise _Refused("refused")
+        if refusal.job != self.plan.id:
+            raise RemoteError("answer to another job")
+        raise _Refused(refusal.named_lease)
 
     def _next(self) -> bytes:
         if self.read == len(self.messages):

@@ -191,7 +191,11 @@ class Openings(Message):
 
 @dataclass(frozen=True, slots=True)
 class JobRefusal(Message):
-    """The provider's answer in place of a commitment."""
+    """The provider's answer in place of a commitment.
+
+    `lease` is the lease that keeps the provider BUSY, which anybody can look up on the chain; 0 for
+    everything else.
+    """
 
     KIND: ClassVar[int] = 8
     MAX_BYTES: ClassVar[int] = 256
@@ -199,6 +203,12 @@ class JobRefusal(Message):
     job: Digest = fixed(32)
     code: int = uint(8)
     detail: str = text(128)
+    lease: int = uint(64)
+
+    @property
+    def named_lease(self) -> int:
+        """The lease that excuses the provider by its own word; 0 for none."""
+        return self.lease if self.code == Refusal.BUSY else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from chain.errors import ChainError
 from p2p_node.duties.checking import prepare_row_check
 from p2p_node.net.api import RequestStream
 from p2p_node.net.errors import (
@@ -21,16 +22,17 @@ from p2p_node.net.errors import (
 )
 from p2p_node.node import Node
 from p2p_node.workloads.core_chains import count_cores
-from protocols.audits import audit_lane, audit_report, draw_lanes
+from protocols.audits import audit_lane, audit_report, draw_lanes, find_named_lease
 from protocols.draws import RANDOMNESS_BYTES
 from protocols.envelopes import ENVELOPE_OVERHEAD, Verified, open_envelope, seal
 from protocols.errors import RemoteError
 from protocols.evidence import NO_EVIDENCE, compute_evidence_path
 from protocols.freivalds import RowCheck
 from protocols.gossip import AUDIT_PROTOCOL, read_report
+from protocols.leased_scores import LeaseUnproved
 from protocols.membership import EpochView, Member
 from protocols.messages import AuditRequest, AuditResponse, ReportMessage
-from protocols.params import AUDIT_LANES
+from protocols.params import AUDIT_LANES, LANES
 from protocols.scoring import MILLI
 from protocols.types import NodeKey, Seat, Shard
 
@@ -46,8 +48,15 @@ could stay silent until it is asked for one that it has."""
 MAX_ASKED = 16 * AUDIT_LANES
 """How often one member of a committee may ask for transcripts of one report."""
 
-SILENCE = (DeadlineError, PeerUnreachableError, ProtocolRefusedError, StreamEndedError)
-"""What need not be the fault of the peer, and may be otherwise the next time."""
+SILENCE = (
+    ChainError,
+    DeadlineError,
+    PeerUnreachableError,
+    ProtocolRefusedError,
+    StreamEndedError,
+)
+"""What need not be the fault of the peer, and may be otherwise the next time. ChainError: a lease
+could not be looked up."""
 
 KEPT_COUNTS = 1024
 """Reports and members whose requests are counted; the oldest are forgotten."""
@@ -186,13 +195,17 @@ class _Auditor:
             try:
                 async with self.streams:
                     sealed = await self._ask(member, lane)
+                    response = await trio.to_thread.run_sync(
+                        self._open, member, sealed, limiter=self.threads
+                    )
+                    leased_score = await self._find_leased_score(message, lane, response)
                     await trio.to_thread.run_sync(
-                        self._judge, message, member, lane, sealed, limiter=self.threads
+                        self._judge, message, lane, response, leased_score, limiter=self.threads
                     )
             except SILENCE as error:
                 self.node.network.counters.refuse(AUDIT_PROTOCOL, error.reason)
                 logger.info(
-                    "epoch %d shard %d: no transcript from checker %d yet: %s",
+                    "epoch %d shard %d: no audit of checker %d yet: %s",
                     self.view.epoch,
                     self.shard,
                     member.index,
@@ -202,12 +215,42 @@ class _Auditor:
             else:
                 return
 
-    def _judge(self, message: ReportMessage, member: Member, lane: int, sealed: bytes) -> None:
+    def _open(self, member: Member, sealed: bytes) -> AuditResponse:
+        network = self.node.watcher.view.network
+        return open_envelope(sealed, AuditResponse, network, signer=member.node_key).message
+
+    async def _find_leased_score(
+        self, message: ReportMessage, lane: int, response: AuditResponse
+    ) -> int:
+        """Confirm the lease that a transcript names, as the checker had to; 0 when it is none.
+
+        ChainError when the chain cannot be read: that is no fault of the checker.
+        """
+        node, provider = self.node, self.view.providers.get(self.shard * LANES + lane)
+        if provider is None:
+            return 0
+        lease = find_named_lease(node.watcher.view.network, provider, response)
+        if not lease:
+            return 0
+        try:
+            return await node.leases.find_score(
+                lease,
+                provider,
+                epoch=self.view.epoch,
+                seat=Seat(message.seat),
+                timeline=node.watcher.timeline,
+                deadline=trio.current_time() + _patience(node),
+            )
+        except LeaseUnproved as error:
+            node.network.counters.refuse(AUDIT_PROTOCOL, error.reason)
+            logger.info("provider %d names lease %d: %s", provider.index, lease, error)
+            return 0
+
+    def _judge(
+        self, message: ReportMessage, lane: int, response: AuditResponse, leased_score: int
+    ) -> None:
         network = self.node.watcher.view
-        response = open_envelope(
-            sealed, AuditResponse, network.network, signer=member.node_key
-        ).message
-        audit_lane(network, self.view, self.check, message, lane, response)
+        audit_lane(network, self.view, self.check, message, lane, response, leased_score)
 
     async def _ask(self, member: Member, lane: int) -> bytes:
         node = self.node

@@ -15,14 +15,17 @@ from dataclasses import dataclass, field
 
 import trio
 
+from chain.errors import ChainError
 from p2p_node.duties.exchange import Exchange, RefusedJob
 from p2p_node.duties.observations import NO_EVIDENCE, Observation, Transcript
 from p2p_node.node import Node
 from p2p_node.workloads.core_chains import count_cores
+from protocols.audits import REFUSED_MESSAGES
 from protocols.errors import RemoteError
 from protocols.freivalds import RowCheck
 from protocols.gossip import JOB_PROTOCOL
 from protocols.jobs import Claims, JobPlan, plan_job
+from protocols.leased_scores import LeaseUnproved
 from protocols.measurement import Assessment, Measurement, assess, score_terms
 from protocols.membership import EpochView, Member
 from protocols.messages import Chains, Commitment, Openings, Passes
@@ -37,10 +40,6 @@ logger = logging.getLogger(__name__)
 OPENING_SECONDS = 0.5
 """Time to open a stream when the challenge's moment is nearer than that, or past: a checker that
 comes late to its slot."""
-
-REFUSED_MESSAGES = 2
-"""In the transcript of a job that was not taken: the Job and its JobRefusal."""
-
 
 _NOW = TimeMs(0)
 
@@ -69,10 +68,13 @@ class Challenge:
 async def challenge_provider(node: Node, challenge: Challenge, provider: Member) -> Observation:
     """Run one job with one provider and judge it; never raises for what the provider does."""
     transcript = Transcript()
-    verdict, reason, found = await _run(node, challenge, provider, transcript)
+    outcome = await _run(node, challenge, provider, transcript)
+    verdict, reason, found = outcome.verdict, outcome.reason, outcome.found
+    score = score_terms(found.terms, provider.stake, node.preset) if found else 0
+    if outcome.lease:
+        score, reason = await _excuse(node, challenge, provider, outcome.lease)
     if verdict not in (Verdict.OK, Verdict.ABSENT):
         node.network.counters.refuse(JOB_PROTOCOL, reason)
-    score = score_terms(found.terms, provider.stake, node.preset) if found else 0
     logger.info(
         "epoch %d seat %d provider %d: %s %s",
         challenge.view.epoch,
@@ -91,17 +93,52 @@ async def challenge_provider(node: Node, challenge: Challenge, provider: Member)
     )
 
 
+async def _excuse(
+    node: Node, challenge: Challenge, provider: Member, lease: int
+) -> tuple[int, str]:
+    """Look up the lease that a busy provider names: its score, and what is counted."""
+    timeline, epoch, seat = node.watcher.timeline, challenge.view.epoch, challenge.seat
+    try:
+        score = await node.leases.find_score(
+            lease,
+            provider,
+            epoch=epoch,
+            seat=seat,
+            timeline=timeline,
+            deadline=node.clock.deadline(timeline.slot_end(epoch, seat)),
+        )
+    except LeaseUnproved as error:
+        logger.info("provider %d names lease %d: %s", provider.index, lease, error)
+        return 0, error.reason
+    except ChainError as error:
+        # This checker's misfortune, and the provider's: the others' medians are left.
+        logger.warning("provider %d names lease %d: not read: %s", provider.index, lease, error)
+        return 0, "lease not read"
+    logger.info("provider %d is leased (%d): score %d", provider.index, lease, score)
+    return score, "provider: leased"
+
+
 def _describe(found: Assessment, score: int) -> str:
     terms = " ".join(f"{name} {points / MILLI:.3f}" for name, points in found.terms.items())
     return f"score {score} ({terms}; {found.rate / 1e9:.1f} Gop/s)"
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How a job ended. `reason` of what was refused, `lease` of a provider that is busy by it."""
+
+    verdict: Verdict
+    reason: str = ""
+    found: Assessment | None = None
+    lease: int = 0
+
+
 async def _run(
     node: Node, challenge: Challenge, provider: Member, transcript: Transcript
-) -> tuple[Verdict, str, Assessment | None]:
+) -> _Outcome:
     if provider.node_key == node.network.node_key:
         # A node opens no stream to itself; the others challenge it.
-        return Verdict.ABSENT, "own node", None
+        return _Outcome(Verdict.ABSENT, "own node")
     plan = plan_job(
         epoch=challenge.view.epoch,
         shard=challenge.shard,
@@ -121,7 +158,7 @@ async def _run(
             with trio.move_on_at(start) as scope:
                 stream = await stack.enter_async_context(opening)
             if scope.cancelled_caught:
-                return Verdict.ABSENT, "stream not open in time", None
+                return _Outcome(Verdict.ABSENT, "stream not open in time")
             exchange = Exchange(
                 stream,
                 job=plan.id,
@@ -133,17 +170,18 @@ async def _run(
             await node.clock.sleep_until(challenge.start)
             measurement = await _measure(node, challenge, plan, exchange)
     except ProofRejected as error:
-        return Verdict.WRONG, error.reason, None
+        return _Outcome(Verdict.WRONG, error.reason)
     except RefusedJob as error:
         # A provider that has answered something else before has taken the job.
-        taken = len(transcript.messages) > REFUSED_MESSAGES
-        return (Verdict.SLOW if taken else Verdict.BUSY), error.reason, None
+        if len(transcript.messages) > REFUSED_MESSAGES:
+            return _Outcome(Verdict.SLOW, error.reason)
+        return _Outcome(Verdict.BUSY, error.reason, lease=error.lease)
     except RemoteError as error:
         # Everything else the other side can do: not to be there, silence, a cut stream, malformed
         # answers. It is absent when nothing signed came back, and slow when it answered once and
         # then failed: so whoever is reported as online has a transcript.
-        return (Verdict.SLOW if transcript.answered else Verdict.ABSENT), error.reason, None
-    return Verdict.OK, "", assess(measurement, node.preset)
+        return _Outcome(Verdict.SLOW if transcript.answered else Verdict.ABSENT, error.reason)
+    return _Outcome(Verdict.OK, found=assess(measurement, node.preset))
 
 
 async def _measure(

@@ -22,7 +22,14 @@ Answer = TypeVar("Answer", bound=Message)
 
 
 class RefusedJob(RemoteError):
-    """The provider answered that it does not take the job."""
+    """The provider answered that it does not take the job.
+
+    `lease` is the lease that it names as the reason, or 0.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, lease: int = 0) -> None:
+        super().__init__(reason, detail)
+        self.lease = lease
 
 
 class Exchange:
@@ -81,7 +88,8 @@ class Exchange:
             self._transcript.messages.append(data)
             if refusal.job != self._job:
                 raise RemoteError("answer to another job")
-            raise RefusedJob(_name_refusal(refusal.code), refusal.detail)
+            reason = _name_refusal(refusal.code)
+            raise RefusedJob(reason, refusal.detail, lease=refusal.named_lease)
         answer = open_envelope(data, kind, self._network, signer=self._provider).message
         self._transcript.messages.append(data)
         return answer

@@ -3,6 +3,9 @@
 One job at a time: in lockstep no honest committee needs a second one, and a machine that took two
 at once would halve both rates. Only where two slots meet there can be two for a moment, and then
 the second one waits for the devices.
+
+While the machine is leased it is its renter's: every job is refused, and named is the lease, for
+the checker to confirm.
 """
 
 import logging
@@ -36,12 +39,16 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 NoteJob = Callable[[Digest, NodeKey, Sequence[bytes]], None]
 
+Leased = Callable[[], int]
+"""Says which lease this machine is given to at this moment; 0 for none."""
+
 
 class JobServer:
     """Answers jobs for one provider slot with one host.
 
     `receipts_for` gives the sealed receipts of an epoch's transfers, at most MAX_SEATS; `note_job`
-    is told of each job that is committed to: its digest, its checker, and the work roots.
+    is told of each job that is committed to: its digest, its checker, and the work roots. No job is
+    begun, and nothing prepared for one, while the machine is `leased`.
     """
 
     def __init__(
@@ -51,12 +58,14 @@ class JobServer:
         provider: int,
         receipts_for: Callable[[Epoch], Sequence[bytes]] = lambda _: (),
         note_job: NoteJob = lambda _job, _checker, _roots: None,
+        leased: Leased = lambda: 0,
     ) -> None:
         self._node = node
         self._host = host
         self._provider = provider
         self._receipts_for = receipts_for
         self._note_job = note_job
+        self._leased = leased
         self._answered: set[tuple[Epoch, Shard, Seat]] = set()
 
     async def run(self) -> None:
@@ -73,16 +82,19 @@ class JobServer:
     async def _prepare(self, view: EpochView) -> None:
         """Make the epoch's B resident; try until that is done, or another epoch begins.
 
-        Jobs do not depend on it: each makes up for it, and is late then.
+        Jobs do not depend on it: each makes up for it, and is late then. It waits for the end of a
+        lease.
         """
         preset, pause = self._node.preset, PREPARE_PAUSE_SECONDS
         b_seed, told = derive_b_seed(view.seed, preset.k, preset.n), ""
         while True:
+            problem = told
             try:
-                # Who waits here looks like a job in progress, and hides from `_judge` that the
-                # devices are reserved: so it waits below.
-                await self._host.devices.prepare(b_seed, preset.k, preset.n, wait_s=0)
-                return
+                if not self._leased():
+                    # Who waits here looks like a job in progress, and hides from `_judge` that the
+                    # devices are reserved: so it waits below.
+                    await self._host.devices.prepare(b_seed, preset.k, preset.n, wait_s=0)
+                    return
             except DeviceBusyError as error:
                 problem = str(error)
             except (NoDeviceLeftError, OSError) as error:
@@ -136,7 +148,7 @@ class JobServer:
         if (job.epoch, job.shard, job.seat) in self._answered:
             return Refusal.ALREADY_ANSWERED
         # A job of the slot before may be on its way out: `_serve` waits a moment for the devices.
-        return Refusal.BUSY if self._is_reserved() else None
+        return Refusal.BUSY if self._leased() or self._is_reserved() else None
 
     def _is_reserved(self) -> bool:
         try:
@@ -184,7 +196,10 @@ class JobServer:
         self._node.network.counters.refuse(JOB_PROTOCOL, f"job: {refusal.name.lower()}")
         logger.info("job of checker %d refused: %s", verified.message.checker, refusal.name)
         message = JobRefusal(
-            job=compute_message_digest(verified.body), code=refusal, detail=refusal.name.lower()
+            job=compute_message_digest(verified.body),
+            code=refusal,
+            detail=refusal.name.lower(),
+            lease=self._leased() if refusal is Refusal.BUSY else 0,
         )
         network = self._node.watcher.view.network
         await stream.send(seal(self._node.identity.node_key, network, message))

@@ -17,7 +17,7 @@ from p2p_node.duties.claiming import claim_forever
 from p2p_node.duties.device_reporting import DeviceReporter
 from p2p_node.duties.identifying import identify
 from p2p_node.duties.job_answering import Host
-from p2p_node.duties.job_serving import JobServer
+from p2p_node.duties.job_serving import JobServer, Leased
 from p2p_node.duties.publishing import serve_reports
 from p2p_node.duties.registering import ensure_registered
 from p2p_node.duties.rounds import Conduct, Send, run_rounds
@@ -32,17 +32,20 @@ AssessAs = Callable[[Node, EpochView, Shard, Seat, int], Awaitable[Report | None
 """Judges one shard from one seat, as the checker with this index."""
 
 
-async def participate_as_provider(node: Node, host: Host) -> None:
-    """Join as a provider if need be, then serve jobs with what `host` offers until cancelled."""
+async def participate_as_provider(node: Node, host: Host, leased: Leased = lambda: 0) -> None:
+    """Join as a provider if need be, then serve jobs with what `host` offers until cancelled.
+
+    None is taken while `leased` names a lease.
+    """
     follow_announcements(node)
     follow_challenges(node)
     index = await ensure_registered(node, Role.PROVIDER)
     slot = await node.chain.slot(SlotKind.PROVIDER, index)
-    transfers = TransferServer(node, index)
+    transfers = TransferServer(node, index, leased)
     transfers.serve()
     reporter = DeviceReporter(node)
     reporter.serve()
-    server = JobServer(node, host, index, transfers.receipts_for, reporter.note_job)
+    server = JobServer(node, host, index, transfers.receipts_for, reporter.note_job, leased)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announce, node, Role.PROVIDER)
         nursery.start_soon(claim_forever, node, Role.PROVIDER, index, slot.since_epoch)

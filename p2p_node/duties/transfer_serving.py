@@ -5,6 +5,7 @@ decides how much is under way and a stream costs no more than its window.
 """
 
 import logging
+from collections.abc import Callable
 
 import trio
 
@@ -36,12 +37,15 @@ class TransferRefused(RemoteError):
 class TransferServer:
     """Answers transfers for one provider slot, and keeps the receipts of the newest epoch.
 
-    A seat is served once per epoch; so there are never more transfers or receipts than seats.
+    A seat is served once per epoch; so there are never more transfers or receipts than seats. While
+    the machine is `leased` (not 0) its line is its renter's, and nothing is transferred: a leased
+    provider is not scored by what it proves.
     """
 
-    def __init__(self, node: Node, provider: int) -> None:
+    def __init__(self, node: Node, provider: int, leased: Callable[[], int] = lambda: 0) -> None:
         self._node = node
         self._provider = provider
+        self._leased = leased
         self._epoch = Epoch(0)
         self._served: set[Seat] = set()
         self._receipts: dict[Seat, bytes] = {}
@@ -104,6 +108,8 @@ class TransferServer:
             raise TransferRefused("transfer out of its window")
         if request.epoch == self._epoch and request.seat in self._served:
             raise TransferRefused("transfer made before")
+        if self._leased():
+            raise TransferRefused("transfer while leased")
         return window
 
     async def _answer_pieces(

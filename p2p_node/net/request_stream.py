@@ -7,9 +7,10 @@ reader's cap before anything is read or allocated; what is read grows with what 
 import logging
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from math import inf
+from typing import NoReturn
 
 import trio
 
@@ -48,13 +49,25 @@ class MuxRequestStream:
         self._stream = stream
         self._settings = settings
         self._deadline = deadline
+        # Of a message that is not complete: who waits for it may be cancelled, and come back.
+        self._length: int | None = None
+        self._begun = bytearray()
 
     async def send(self, data: bytes, *, within: float | None = None) -> None:
         """Send one message; see the protocol class."""
-        if len(data) > self._settings.limits.max_request_message:
-            raise LocalError(f"{self.protocol}: a message of {len(data)} bytes")
+        await self.send_all((data,), within=within)
+
+    async def send_all(
+        self, messages: Sequence[bytes | bytearray | memoryview], *, within: float | None = None
+    ) -> None:
+        """Send several messages; see the protocol class."""
+        parts: list[bytes | bytearray | memoryview] = []
+        for message in messages:
+            if len(message) > self._settings.limits.max_request_message:
+                raise LocalError(f"{self.protocol}: a message of {len(message)} bytes")
+            parts += (_LENGTH.pack(len(message)), message)
         with self._limit(within) as scope:
-            await self._stream.write(_LENGTH.pack(len(data)) + data)
+            await self._stream.write(b"".join(parts))
             await trio.lowlevel.checkpoint()
         if scope.cancelled_caught:
             self._too_slow("peer does not read in time")
@@ -63,33 +76,41 @@ class MuxRequestStream:
         """Wait for one message; see the protocol class."""
         if not 0 <= max_bytes <= self._settings.limits.max_request_message:
             raise LocalError(f"{self.protocol}: a cap of {max_bytes} bytes")
-        with self._limit(within) as scope:
-            (length,) = _LENGTH.unpack(await self._exactly(_LENGTH.size))
+        with self._limit(within):
+            # Before anything is taken: who is cancelled at the end would lose a message.
+            await trio.lowlevel.checkpoint()
+            length = self._length
+            if length is None:
+                (length,) = _LENGTH.unpack(await self._exactly(_LENGTH.size))
+                self._length = length
             if length > max_bytes:
                 self._stream.reset()
                 raise MessageTooLongError("message too long", f"{length} of {max_bytes} bytes")
             message = await self._exactly(length)
-            await trio.lowlevel.checkpoint()
-        if scope.cancelled_caught:
-            self._too_slow("peer does not answer in time")
-        return message
+            self._length = None
+            return message
+        return self._too_slow("peer does not answer in time")
 
     def _limit(self, within: float | None) -> trio.CancelScope:
         seconds = self._settings.times.io if within is None else within
         return trio.CancelScope(deadline=min(trio.current_time() + seconds, self._deadline))
 
-    def _too_slow(self, reason: str) -> None:
+    def _too_slow(self, reason: str) -> NoReturn:
         self._stream.reset()
         raise DeadlineError(reason)
 
     async def _exactly(self, count: int) -> bytes:
-        first = await self._part(count) if count else b""
-        if len(first) == count:
-            return first
-        parts = bytearray(first)
-        while len(parts) < count:
-            parts += await self._part(count - len(parts))
-        return bytes(parts)
+        begun = self._begun
+        if not begun:
+            first = await self._part(count) if count else b""
+            if len(first) == count:
+                return first
+            begun += first
+        while len(begun) < count:
+            begun += await self._part(count - len(begun))
+        message = bytes(begun)
+        begun.clear()
+        return message
 
     async def _part(self, most: int) -> bytes:
         data = await self._stream.receive_some(most)

@@ -79,7 +79,7 @@ def test_writing_replaces_the_file_in_one_step(
         (lambda d: d.update(contracts=[]), "contracts: found"),
         (lambda d: d["contracts"].pop("Beacon"), "contracts.Beacon: missing"),
         (lambda d: d["contracts"].pop("Steward"), "contracts.Steward: missing"),
-        (lambda d: d["contracts"].update(Rental={}), "contracts.Rental: unknown field"),
+        (lambda d: d["contracts"].update(Parking={}), "contracts.Parking: unknown field"),
         (lambda d: d["contracts"].update(Token=5), "contracts.Token: found '5', expected dict"),
         (
             lambda d: d["contracts"]["Token"].update(address="0x00"),

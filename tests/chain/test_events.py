@@ -51,6 +51,19 @@ from chain.events import (
     decode_event,
 )
 from chain.records import SeatResult, SlotKind
+from chain.rental_events import (
+    FeesSwept,
+    LeaseAccepted,
+    LeaseCollected,
+    LeaseEnded,
+    LeaseExtended,
+    LeaseOpened,
+    LeaseReclaimed,
+    LeaseSettled,
+    OfferMade,
+    OfferWithdrawn,
+    OwedWithdrawn,
+)
 from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
 from tests.chain.samples import DEPLOYMENT, make_log
 
@@ -277,6 +290,58 @@ CASES: list[tuple[str, str, dict[str, Any], Event]] = [
         {"index": 2, "epoch": 5, "shard": 1, "seat": 3, "total": 2, "banned_until": 66},
         WrongRecorded(2, Epoch(5), Shard(1), Seat(3), 2, Epoch(66)),
     ),
+    (
+        "Rental",
+        "OfferMade",
+        {
+            "provider": 3,
+            "wallet": ALICE,
+            "since": 4,
+            "price": 5,
+            "minimum_seconds": 6,
+            "maximum_seconds": 7,
+            "capability": SECRET,
+        },
+        OfferMade(3, ALICE, Epoch(4), 5, 6, 7, Digest(SECRET)),
+    ),
+    (
+        "Rental",
+        "OfferWithdrawn",
+        {"provider": 3, "wallet": ALICE},
+        OfferWithdrawn(3, ALICE),
+    ),
+    (
+        "Rental",
+        "Opened",
+        {
+            "id": 1,
+            "renter": BOB,
+            "provider": 3,
+            "seconds": 60,
+            "price": 5,
+            "escrow": 315,
+            "key": SECRET,
+        },
+        LeaseOpened(1, BOB, 3, 60, 5, 315, NodeKey(SECRET)),
+    ),
+    ("Rental", "Accepted", {"id": 1, "provider": 3, "bond": 30}, LeaseAccepted(1, 3, 30)),
+    ("Rental", "Reclaimed", {"id": 1, "refund": 315}, LeaseReclaimed(1, 315)),
+    ("Rental", "Extended", {"id": 1, "seconds": 90, "paid": 157}, LeaseExtended(1, 90, 157)),
+    (
+        "Rental",
+        "Ended",
+        {"id": 1, "by": BOB, "ended_at": 99, "confirmed": True, "returned": 7},
+        LeaseEnded(1, BOB, 99, True, 7),
+    ),
+    (
+        "Rental",
+        "Settled",
+        {"id": 1, "paid": 300, "fee": 15, "refund": 7, "bond_back": 30, "penalty": 0},
+        LeaseSettled(1, 300, 15, 7, 30, 0),
+    ),
+    ("Rental", "Collected", {"id": 1, "amount": 5}, LeaseCollected(1, 5)),
+    ("Rental", "Withdrawn", {"wallet": ALICE, "amount": 5}, OwedWithdrawn(ALICE, 5)),
+    ("Rental", "FeesSwept", {"amount": 15}, FeesSwept(15)),
 ]
 
 

@@ -370,6 +370,12 @@ class FakeRequestStream:
         if scope.cancelled_caught:
             self._too_slow("peer does not read in time")
 
+    async def send_all(
+        self, messages: Sequence[bytes | bytearray | memoryview], *, within: float | None = None
+    ) -> None:
+        for message in messages:
+            await self.send(bytes(message), within=within)
+
     async def receive(self, max_bytes: int, *, within: float | None = None) -> bytes:
         if not 0 <= max_bytes <= self._settings.limits.max_request_message:
             raise LocalError(f"{self.protocol}: a cap of {max_bytes} bytes")

@@ -6,6 +6,17 @@ from typing import Any
 from hypothesis import strategies as st
 
 from protocols.lanes import encode_words, pack_words
+from protocols.lease_messages import (
+    DeployRequest,
+    FetchRequest,
+    ForwardRequest,
+    LeaseAccess,
+    LeaseAnswer,
+    LogsRequest,
+    RunRequest,
+    StatusRequest,
+    UploadRequest,
+)
 from protocols.messages import (
     Announcement,
     AuditRequest,
@@ -46,6 +57,15 @@ MESSAGES: tuple[type[Message], ...] = (
     ReportCommitment,
     AuditRequest,
     AuditResponse,
+    LeaseAccess,
+    LeaseAnswer,
+    DeployRequest,
+    StatusRequest,
+    RunRequest,
+    UploadRequest,
+    FetchRequest,
+    ForwardRequest,
+    LogsRequest,
 )
 """Every kind of message there is."""
 

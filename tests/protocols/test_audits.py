@@ -14,6 +14,7 @@ from protocols.audits import (
     audit_lane,
     audit_report,
     draw_lanes,
+    find_named_lease,
     replay_job,
 )
 from protocols.compute import Shape, derive_b_seed
@@ -81,6 +82,7 @@ def audit(case: Case, check: RowCheck | None = None) -> None:
         read(case),
         case["lane"],
         response_of(case),
+        case["leased_score"],
     )
 
 
@@ -98,6 +100,14 @@ def test_lane_vector(case: Case) -> None:
     with pytest.raises(AuditFailed) as caught:
         audit(case)
     assert caught.value.reason == case["reason"]
+
+
+@pytest.mark.parametrize("case", LANES["cases"], ids=lambda case: case["name"])
+def test_the_lease_to_look_up(case: Case) -> None:
+    network = load_network()
+    provider = network.epochs[EPOCH].providers[0]
+
+    assert find_named_lease(network.network, provider, response_of(case)) == case["lease"]
 
 
 @pytest.mark.parametrize("case", REPORTS, ids=lambda case: case["name"])
@@ -202,6 +212,8 @@ def test_a_transcript_of_any_bytes_is_judged(data: st.DataObject) -> None:
         ("at_its_bound", Verdict.OK),
         ("refuted", Verdict.WRONG),
         ("busy", Verdict.BUSY),
+        ("leased", Verdict.BUSY),
+        ("leased_in_another_job", Verdict.SLOW),
         ("refused_later", Verdict.SLOW),
         ("late_with_openings", Verdict.SLOW),
         ("answer_to_another_job", Verdict.SLOW),
@@ -225,6 +237,7 @@ def test_a_replay_tells_how_the_job_ended(name: str, verdict: Verdict) -> None:
 
     assert replay.verdict is verdict
     assert (replay.measurement is None) is (verdict is not Verdict.OK)
+    assert replay.lease == (audits.LEASE if name == "leased" else 0)
 
 
 def test_every_auditor_finds_the_same_with_a_row_check_of_its_own() -> None:

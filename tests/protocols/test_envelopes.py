@@ -212,7 +212,7 @@ def test_no_bytes_have_a_kind_by_chance(data: bytes) -> None:
 
 
 def _refusal() -> JobRefusal:
-    return JobRefusal(job=Digest(bytes(32)), code=1, detail="busy")
+    return JobRefusal(job=Digest(bytes(32)), code=1, detail="busy", lease=0)
 
 
 def _commitment() -> Commitment:

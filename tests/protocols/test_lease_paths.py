@@ -3,7 +3,6 @@
 import pytest
 
 from protocols.errors import MalformedError
-from protocols.lease_messages import MAX_PATH_BYTES
 from protocols.lease_paths import MAX_DEPTH, STAGING, split_file_path, split_path
 
 

@@ -115,7 +115,7 @@ def test_invalid_vector_is_refused(kind: type[Message], case: Case) -> None:
 
 
 def test_a_misfit_is_named_by_kind_and_field() -> None:
-    body = ref.body("JobRefusal", {"job": bytes(32), "code": 256, "detail": ""})
+    body = ref.body("JobRefusal", {"job": bytes(32), "code": 256, "detail": "", "lease": 0})
 
     with pytest.raises(MalformedError) as caught:
         JobRefusal.decode(body)

@@ -101,7 +101,11 @@ FORMS: dict[str, tuple[int, int, dict[str, str]]] = {
             "chains": "bytes[0…16384]",
         },
     ),
-    "JobRefusal": (8, 256, {"job": "bytes[32]", "code": "uint8", "detail": "text[128]"}),
+    "JobRefusal": (
+        8,
+        256,
+        {"job": "bytes[32]", "code": "uint8", "detail": "text[128]", "lease": "uint64"},
+    ),
     "ReportsRequest": (9, 64, {"epoch": "uint32", "shard": "uint32"}),
     "ReportsResponse": (10, 32_896, {"reports": "list[16] of bytes[0…2048]"}),
     "PassRequest": (11, 128, {"job": "bytes[32]", "nonce": "bytes[32]", "window_ms": "uint32"}),
@@ -133,8 +137,40 @@ FORMS: dict[str, tuple[int, int, dict[str, str]]] = {
         16_776_960,
         {"path": "bytes[0…256]", "messages": "list[8] of bytes[0…16776960]"},
     ),
+    "LeaseAccess": (
+        30,
+        256,
+        {
+            "lease": "uint64",
+            "peer": "bytes[32]",
+            "time": "uint64",
+            "nonce": "bytes[16]",
+            "purpose": "uint8",
+            "request": "bytes[32]",
+        },
+    ),
+    "LeaseAnswer": (31, 512, {"access": "bytes[32]", "code": "uint8", "detail": "text[200]"}),
+    "DeployRequest": (32, 128, {"template": "text[64]"}),
+    "StatusRequest": (33, 16, {}),
+    "RunRequest": (
+        34,
+        266_304,
+        {
+            "argv": "bytes[0…131072]",
+            "environment": "bytes[0…131072]",
+            "directory": "bytes[0…4096]",
+            "rows": "uint16",
+            "columns": "uint16",
+            "detached": "uint1",
+        },
+    ),
+    "UploadRequest": (35, 4160, {"path": "bytes[0…4096]", "files": "uint32", "size": "uint64"}),
+    "FetchRequest": (36, 4160, {"path": "bytes[0…4096]"}),
+    "ForwardRequest": (37, 16, {"port": "uint16"}),
+    "LogsRequest": (38, 32, {"tail": "uint32", "follow": "uint1"}),
 }
-"""Number, cap of the body in bytes and fields of each message, as docs/spec/messages.md has them.
+"""Number, cap of the body in bytes and fields of each message, as docs/spec/messages.md has them,
+and of those of a lease docs/spec/leases.md.
 
 `text[n]` is printable ASCII of at most n characters, `list[n]` an array of at most n items.
 """

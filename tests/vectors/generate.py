@@ -18,6 +18,7 @@ from tests.vectors.builders import (
     envelopes,
     epochs,
     gossip,
+    leases,
     messages,
     reports,
     rewards,
@@ -39,6 +40,7 @@ FILES: dict[str, Callable[[], Any]] = {
     **audits.FILES,
     **rewards.FILES,
     **scoring.FILES,
+    **leases.FILES,
     **gossip.FILES,
 }
 """Path below tests/vectors → what makes its content."""

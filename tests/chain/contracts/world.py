@@ -37,7 +37,19 @@ EMISSION_BPS = 10_000
 PARAMETERS = (UNIT, 2 * UNIT, FRAUD_SLASH_BPS, BOUNTY_BPS, EMISSION_BPS)
 BAN_WEEK, BAN_MONTH, BAN_HALF_YEAR = 7, 30, 182
 
-AFTER_TOKEN = ("Registry", "Steward", "Beacon", "Consensus", "Rewards", "Delegation", "Penalties")
+LEASE_FEE_BPS, LEASE_PENALTY_BPS = 500, 1_000
+ACCEPT_SECONDS, MAX_LEASE_SECONDS = 100, 100_000
+
+AFTER_TOKEN = (
+    "Registry",
+    "Steward",
+    "Beacon",
+    "Consensus",
+    "Rewards",
+    "Delegation",
+    "Penalties",
+    "Rental",
+)
 """What is deployed after the token, in this order: addresses are known before."""
 
 
@@ -82,6 +94,7 @@ class World:
     rewards: Any
     delegation: Any
     penalties: Any
+    rental: Any
     seats: int
     genesis: int
     checkers: list[str] = field(default_factory=list)  # by index
@@ -313,8 +326,28 @@ def build(
         BAN_MONTH,
         BAN_HALF_YEAR,
     )
+    rental = deployer("Rental").deploy(
+        token,
+        registry,
+        consensus,
+        rewards,
+        LEASE_FEE_BPS,
+        LEASE_PENALTY_BPS,
+        ACCEPT_SECONDS,
+        MAX_LEASE_SECONDS,
+    )
     world = World(
-        token, registry, steward, beacon, consensus, rewards, delegation, penalties, seats, genesis
+        token,
+        registry,
+        steward,
+        beacon,
+        consensus,
+        rewards,
+        delegation,
+        penalties,
+        rental,
+        seats,
+        genesis,
     )
     assert all(getattr(world, name.lower()).address == at[name] for name in AFTER_TOKEN)
     return world

@@ -239,7 +239,7 @@ def test_work_is_found_in_a_transcript() -> None:
     commitment = Commitment(job_id, tuple(map(encode_work, works)), ())
     transcript = make_transcript(job, commitment)
     assert find_work(transcript, NETWORK, PRESET) == (job_id, (b"\1" * 32, b"\5" * 32))
-    refusal = JobRefusal(job_id, Refusal.BUSY, "busy")
+    refusal = JobRefusal(job_id, Refusal.BUSY, "busy", 0)
     for messages in ((), (job,), (job, refusal), (job, job), (job, Commitment(job_id, (), ()))):
         assert find_work(make_transcript(*messages), NETWORK, PRESET) is None
 

@@ -199,7 +199,7 @@ def openings(job: Digest, request: Digest, *rows: bytes) -> Openings:
 async def commit_and_refuse(world: World, stream: RequestStream, job: bytes) -> None:
     await reply(world, stream, commitment(job_id(job)))
     await hear(stream, PassRequest)
-    await reply(world, stream, JobRefusal(job=job_id(job), code=Refusal.BUSY, detail=""))
+    await reply(world, stream, JobRefusal(job=job_id(job), code=Refusal.BUSY, detail="", lease=0))
 
 
 async def commit_and_never_pass(world: World, stream: RequestStream, job: bytes) -> None:

@@ -390,7 +390,9 @@ async def answering(
 
 async def test_refusal_is_evidence(tmp_path: Path) -> None:
     async def refuse(world: World, stream: RequestStream, job: bytes) -> None:
-        await reply(world, stream, JobRefusal(job=job_id(job), code=Refusal.BUSY, detail=""))
+        await reply(
+            world, stream, JobRefusal(job=job_id(job), code=Refusal.BUSY, detail="", lease=0)
+        )
 
     async with answering(tmp_path, refuse) as world:
         checker, challenge = await make_challenge(world)
@@ -402,7 +404,7 @@ async def test_refusal_is_evidence(tmp_path: Path) -> None:
 
 async def test_refusal_of_another_job_refuses_nothing(tmp_path: Path) -> None:
     async def refuse(world: World, stream: RequestStream, job: bytes) -> None:
-        await reply(world, stream, JobRefusal(job=OTHER, code=Refusal.BUSY, detail=""))
+        await reply(world, stream, JobRefusal(job=OTHER, code=Refusal.BUSY, detail="", lease=0))
 
     async with answering(tmp_path, refuse) as world:
         checker, challenge = await make_challenge(world)

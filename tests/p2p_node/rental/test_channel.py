@@ -378,10 +378,10 @@ class _Stream:
         self.begun = 0
         self.go = trio.Event()
 
-    async def send(self, data: bytes, *, within: float | None = None) -> None:
+    async def send_all(self, messages: list[bytes], *, within: float | None = None) -> None:
         self.begun += 1
         await self.go.wait()
-        self.sent.append(data)
+        self.sent += messages
 
     async def receive(self, max_bytes: int, *, within: float | None = None) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -412,7 +412,7 @@ async def test_a_frame_that_was_cut_is_the_last() -> None:
     assert not stream.sent
 
 
-@pytest.mark.parametrize("frame", [b"", b"\xff", b"\x0c"])
+@pytest.mark.parametrize("frame", [b"", b"\xff", b"\x7f1"])
 async def test_what_is_no_frame_is_refused(frame: bytes) -> None:
     stream = _Stream()
     stream.to_receive.append(frame)

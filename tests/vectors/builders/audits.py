@@ -20,6 +20,9 @@ CHECKER = scene.holder(0, SEAT)
 RECEIVED = 400_000
 """Bytes that a checker sends and receives, as its receipt says."""
 
+LEASE = 4711
+"""What a leased provider names."""
+
 LARGER = (Device(m=20, rounds=4),)
 """More rows than are opened."""
 
@@ -43,6 +46,10 @@ class Case:
     """Transcript under the evidence root, where it is another than `messages`."""
     path: bytes | None = None
     others: Mapping[int, Sequence[bytes]] = field(default_factory=lambda: OTHERS)
+    lease: int = 0
+    """The lease that the transcript names, and an auditor has to look up."""
+    leased_score: int = 0
+    """What it is worth, as far as the auditor could confirm it."""
 
     def shown(self) -> dict[str, Any]:
         """The case for JSON."""
@@ -64,6 +71,8 @@ class Case:
             "lane": self.lane,
             "path": path.hex(),
             "messages": [each.hex() for each in self.messages],
+            "lease": self.lease,
+            "leased_score": self.leased_score,
             "reason": self.reason,
         }
 
@@ -91,7 +100,7 @@ def _cut(messages: Sequence[bytes], count: int) -> list[bytes]:
 
 
 def _refusal(**change: Any) -> bytes:
-    fields: Fields = {"job": job().id, "code": 1, "detail": "rented", **change}
+    fields: Fields = {"job": job().id, "code": 1, "detail": "busy", "lease": 0, **change}
     return job().answer("JobRefusal", fields)
 
 
@@ -147,6 +156,11 @@ def _holding() -> Iterator[Case]:
     )
     yield Case("refuted", "Rows that are not the product, and a fraud mark.", refuted, fraud=1)
     yield Case("busy", "The provider did not take the job.", _with(1, _refusal()))
+    leased = _with(1, _refusal(lease=LEASE))
+    excused = {"lease": LEASE, "leased_score": 700}
+    yield Case("leased", "Confirmed, for all that it is worth.", leased, score=700, **excused)
+    yield Case("leased_for_less", "A low score is left to the median.", leased, score=1, **excused)
+    yield Case("leased_unconfirmed", "Busy as anybody.", leased, lease=LEASE)
     yield Case("refused_later", "It took the job and gave it up.", _with(3, _refusal()))
     yield Case("late_with_passes", "No answer came in time.", _cut(whole, 3))
     yield Case("late_with_openings", "All but the openings came in time.", _cut(whole, 7))
@@ -292,6 +306,37 @@ def _overstated() -> Iterator[Case]:
     yield Case("message_behind_the_last", "Nothing follows openings.", [*whole, whole[0]], goes_on)
     without = "score without proof"
     yield Case("score_for_busy", "It did no job.", _with(1, _refusal()), without, score=1)
+    leased = _with(1, _refusal(lease=LEASE))
+    excused = {"lease": LEASE, "leased_score": 700}
+    yield Case("leased_above", "One more than it is worth.", leased, without, score=701, **excused)
+    yield Case("leased_falsely", "Not confirmed.", leased, without, score=1, lease=LEASE)
+    yield Case(
+        "fraud_of_leased", "No proof, no fraud.", leased, "fraud without proof", fraud=1, **excused
+    )
+    yield Case(
+        "leased_and_not_ready",
+        "Only who is busy is excused.",
+        _with(1, _refusal(lease=LEASE, code=7)),
+        without,
+        score=1,
+        leased_score=700,
+    )
+    yield Case(
+        "leased_in_another_job",
+        "The refusal of a job before, when it was leased.",
+        _with(1, _refusal(lease=LEASE, job=secret("another job"))),
+        without,
+        score=1,
+        **excused,
+    )
+    yield Case(
+        "leased_later",
+        "It took the job, and so it was not leased.",
+        _with(3, _refusal(lease=LEASE)),
+        without,
+        score=1,
+        leased_score=700,
+    )
     yield Case("score_for_late", "It was not opened.", _cut(whole, 7), without, score=most)
     yield Case("score_for_refuted", "It was refuted.", refuted, without, score=1, fraud=1)
     unfounded = "fraud without proof"

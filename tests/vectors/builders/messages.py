@@ -23,6 +23,15 @@ REPORT: dict[str, Any] = {
 
 _NONCE = ref.job_nonce(secret("challenge"), bytes(node("provider").verify_key))
 
+_RUN: dict[str, Any] = {
+    "argv": b"python\0-c\0print(1)\0",
+    "environment": b"EPOCHS=3\0",
+    "directory": b"work",
+    "rows": 0,
+    "columns": 0,
+    "detached": 0,
+}
+
 TYPICAL: dict[str, dict[str, Any]] = {
     "Announcement": {
         "role": 1,
@@ -85,7 +94,7 @@ TYPICAL: dict[str, dict[str, Any]] = {
         "passes": [secret("passes"), b""],
         "chains": secret("chains"),
     },
-    "JobRefusal": {"job": secret("job"), "code": 1, "detail": "rented until 12:00 UTC"},
+    "JobRefusal": {"job": secret("job"), "code": 1, "detail": "busy", "lease": 4711},
     "PassRequest": {"job": secret("job"), "nonce": secret("pass nonce"), "window_ms": 1000},
     "Passes": {
         "job": secret("job"),
@@ -116,6 +125,22 @@ TYPICAL: dict[str, dict[str, Any]] = {
     },
     "ReportsRequest": {"epoch": 7, "shard": 1},
     "ReportsResponse": {"reports": [secret("first report"), secret("second report")]},
+    "LeaseAccess": {
+        "lease": 4711,
+        "peer": bytes(node("renter").verify_key),
+        "time": 1_700_000_000_123,
+        "nonce": secret("access nonce")[:16],
+        "purpose": 3,
+        "request": ref.message_digest(ref.body("RunRequest", _RUN)),
+    },
+    "LeaseAnswer": {"access": secret("access"), "code": 5, "detail": "since 12:00 UTC"},
+    "DeployRequest": {"template": "pytorch"},
+    "StatusRequest": {},
+    "RunRequest": _RUN,
+    "UploadRequest": {"path": b"data/images", "files": 1200, "size": 209_715_200},
+    "FetchRequest": {"path": b"out"},
+    "ForwardRequest": {"port": 8888},
+    "LogsRequest": {"tail": 65_536, "follow": 1},
 }
 
 
@@ -216,7 +241,8 @@ def _refused(name: str) -> Iterator[tuple[str, str, bytes]]:
     _, max_bytes, forms = ref.FORMS[name]
     values = [TYPICAL[name][field] for field in forms]
     yield "empty", "not msgpack", b""
-    yield "last_field_missing", "wrong field count", ref.pack(values[:-1])
+    if values:
+        yield "last_field_missing", "wrong field count", ref.pack(values[:-1])
     yield "unknown_field", "wrong field count", ref.pack([*values, 0])
     yield "trailing_byte", "not msgpack", ref.pack(values) + b"\x00"
     yield "no_array", "not an array", ref.pack(ref.pack(values))

@@ -84,8 +84,9 @@ def spoil(
         "not canonical",
         signed(b"\xdc\x00" + bytes([len(forms)]) + body[1:]),
     )
-    yield "body_field_missing", "wrong field count", signed(b"\x90")
-    yield "body_field_misfits", "bad field", signed(ref.pack([[0]] * len(forms)))
+    if forms:
+        yield "body_field_missing", "wrong field count", signed(b"\x90")
+        yield "body_field_misfits", "bad field", signed(ref.pack([[0]] * len(forms)))
 
 
 def _flip(data: bytes) -> bytes:
