@@ -9,7 +9,7 @@ from p2p_node.keystore import LIGHT_KDF, PASSWORD_VARIABLE, Keystore
 from p2p_node.testnet.outcome import Participant
 from p2p_node.testnet.processes import Child, kaisar_command
 from p2p_node.testnet.rental_outcome import Rental, RentalKind
-from p2p_node.testnet.rentals import FUNDED, PROVIDER_FLAGS, make_rentals, plan_kinds
+from p2p_node.testnet.rentals import FUNDED, make_rentals, plan_kinds
 from protocols.errors import LocalError
 from protocols.params import Preset
 
@@ -49,10 +49,7 @@ class TestnetPlan:
     def all_providers(self) -> int:
         """Providers of every kind."""
         return (
-            self.providers
-            + self.cheating_providers
-            + self.absent_providers
-            + self.doomed_providers
+            self.providers + self.cheating_providers + self.absent_providers + self.doomed_providers
         )
 
     @property

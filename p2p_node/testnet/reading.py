@@ -15,6 +15,7 @@ from chain.events import (
 )
 from chain.hexes import to_hex
 from chain.records import NO_EXIT, Log, SlotKind
+from chain.rental_client import RentalClient
 from p2p_node.testnet.accounts import expected_balance, expected_holdings
 from p2p_node.testnet.outcome import (
     Ban,
@@ -26,6 +27,7 @@ from p2p_node.testnet.outcome import (
     Seat,
     SettledEpoch,
 )
+from p2p_node.testnet.rental_outcome import left_of_funds
 from protocols.epochs import Timeline
 from protocols.params import Preset
 from protocols.settlement import Books, close_epoch
@@ -106,6 +108,7 @@ class RunReader:
     """Reads the epochs of one run; `reward_fund` is what was paid in at the deployment."""
 
     chain: ChainClient
+    rental: RentalClient
     events: RunEvents
     participants: Sequence[Participant]
     preset: Preset
@@ -151,8 +154,8 @@ class RunReader:
         """List the wallets and contracts that hold at `block` something else than `epochs` and
         penalties add up to, and the pools that the contract has fixed otherwise."""
         differences = []
-        rental = RentalClient(self.rpc, self.chain.deployment)
-        owed = {each.wallet: await rental.owed(each.wallet, block) for each in self.participants}
+        wallets = [each.wallet for each in self.participants]
+        owed = {wallet: await self.rental.owed(wallet, block) for wallet in wallets}
         for each in self.participants:
             found = await self.chain.token_balance(each.wallet, block)
             expected = expected_balance(outcome, epochs, each, owed[each.wallet])
@@ -172,7 +175,7 @@ class RunReader:
             epochs,
             self.reward_fund,
             owed=sum(owed.values()),
-            unswept=await rental.fees(block),
+            unswept=await self.rental.fees(block),
         )
         for name, contract in self.chain.deployment.contracts.items():
             found = await self.chain.token_balance(contract.address, block)

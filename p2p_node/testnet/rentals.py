@@ -1,7 +1,8 @@
 """Real rentals against the providers of a local network, by the commands that a renter would use.
 
-Each renter has a wallet and a data directory of its own and leases one machine: it uploads a file,
-runs a command over it, and then stays to the end, or ends the lease half-way, or loses its provider.
+Each renter has a wallet and a data directory of its own and leases one machine: it uploads a
+file, runs a command over it, and then stays to the end, or ends the lease half-way, or loses its
+provider.
 """
 
 import json

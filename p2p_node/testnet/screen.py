@@ -123,6 +123,8 @@ def print_outcome(outcome: Outcome) -> None:
     if bundles:
         gas = ", ".join(f"{bundle.gas_used:,}" for bundle in bundles)
         console.print(f"gas per bundle: {gas}")
+    if outcome.rentals:
+        _print_rentals(outcome, console)
     for each in outcome.participants:
         standing = describe_standing(outcome, each)
         if standing:
@@ -156,6 +158,31 @@ def _print_members(outcome: Outcome, console: Console, *, providers: bool) -> No
             ]
         earned = f"{outcome.earned(each) / TOKEN:.4f}"
         table.add_row(each.name, str(each.index), each.kind, *cells, earned)
+    console.print(table)
+
+
+def _print_rentals(outcome: Outcome, console: Console) -> None:
+    """Print each rental's money in the token's smallest unit."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("renter", "lease of", "ended", "charged, s"):
+        table.add_column(title)
+    for title in ("escrow + bond", "= paid", "+ fee", "+ refund", "+ bond back", "penalty"):
+        table.add_column(title, justify="right")
+    for each in outcome.rentals:
+        if each.money is None or each.lease is None:
+            table.add_row(each.name, each.provider, each.kind.value, "not settled")
+            continue
+        settled = each.money.settlement
+        amounts = (
+            each.money.escrow + each.money.bond,
+            settled.paid,
+            settled.fee,
+            settled.refund,
+            settled.bond_back,
+            settled.penalty,
+        )
+        charged = f"{settled.charged_seconds} of {each.lease.seconds}"
+        table.add_row(each.name, each.provider, each.kind.value, charged, *map(str, amounts))
     console.print(table)
 
 
