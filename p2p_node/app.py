@@ -19,12 +19,14 @@ from chain.endpoints import Endpoints
 from chain.identity import IdentityAdapter
 from chain.networks import find_network
 from chain.records import SlotKind
+from chain.rental_client import RentalClient
 from chain.signer import Signer
 from chain.transactions import TransactionManager
 from p2p_node.chain_access import open_endpoints
 from p2p_node.clock import Clock
 from p2p_node.duties.device_book import DeviceBook
 from p2p_node.duties.identifying import MachineSettings
+from p2p_node.duties.lease_confirming import LeaseConfirmer
 from p2p_node.duties.wallet_watch import watch_wallet
 from p2p_node.net import open_network
 from p2p_node.net.settings import NetworkSettings
@@ -172,6 +174,7 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
             data_dir=settings.data_dir,
             host=settings.host,
             devices=DeviceBook(read_policy(settings.data_dir / POLICY_FILE)),
+            leases=LeaseConfirmer(RentalClient(rpc, deployment)),
             machine=settings.machine,
             keeper=IdentityAdapter(
                 rpc,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2p_node.net.errors import MessageTooLongError
-from p2p_node.rental.beneath import open_base, open_file, open_folder
+from p2p_node.rental.beneath import Owner, give, open_base, open_file, open_folder
 from p2p_node.rental.tree_reading import AHEAD
 from protocols.errors import MalformedError, RemoteError
 from protocols.lease_frames import (
@@ -42,11 +42,15 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class TreeLimits:
-    """What a transfer may bring: files and empty folders, bytes of all, parts of a path."""
+    """What a transfer may bring: files and empty folders, bytes of all, parts of a path.
+
+    `room` is for the bytes that arrive, which are fewer where files are here already.
+    """
 
     files: int
     size: int
     depth: int = MAX_DEPTH
+    room: int | None = None
 
 
 @dataclass(slots=True)
@@ -87,9 +91,11 @@ class TreeWriter:
         base: Path,
         path: bytes,
         limits: TreeLimits,
+        owner: Owner = None,
         check_cancelled: Callable[[], None] = lambda: None,
     ) -> None:
         self._limits = limits
+        self._owner = owner
         self._check_cancelled = check_cancelled
         self._expected: deque[_Expected] = deque()
         self._announced: tuple[int, int] | None = None
@@ -110,7 +116,7 @@ class TreeWriter:
         parts = split_path(path, limits.depth)
         top = open_base(base)
         try:
-            self._target = open_folder(top, parts, create=True)
+            self._target = open_folder(top, parts, create=True, owner=owner)
             self._staging = open_folder(self._target, (STAGING,), create=True)
         except BaseException:
             self.close()
@@ -302,6 +308,8 @@ class TreeWriter:
         self._position += len(data)
         self.placed += len(data)
         self.moved += len(data)
+        if self._limits.room is not None and self.moved > self._limits.room:
+            raise TransferRuleError("no room for it", f"more than {self._limits.room} bytes")
         while data:
             data = data[os.write(self._file, data) :]
 
@@ -322,13 +330,13 @@ class TreeWriter:
     def _place(self, one: _Expected) -> None:
         """Give a complete file its name and its permissions."""
         if one.is_folder:
-            folder = open_folder(self._target, one.parts, create=True)
+            folder = open_folder(self._target, one.parts, create=True, owner=self._owner)
             try:
                 os.fchmod(folder, one.mode)
             finally:
                 os.close(folder)
             return
-        folder = open_folder(self._target, one.parts[:-1], create=True)
+        folder = open_folder(self._target, one.parts[:-1], create=True, owner=self._owner)
         try:
             if one.in_place:
                 file = open_file(folder, one.parts[-1])
@@ -337,6 +345,7 @@ class TreeWriter:
                 finally:
                     os.close(file)
                 return
+            give(self._file, self._owner)
             os.fchmod(self._file, one.mode)
             os.fdatasync(self._file)
             os.rename(one.staged, one.parts[-1], src_dir_fd=self._staging, dst_dir_fd=folder)
