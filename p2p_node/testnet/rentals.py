@@ -30,8 +30,9 @@ from protocols.errors import LocalError
 from protocols.leases import Lease, Settlement, compute_settlement
 from protocols.params import TOKEN, Preset
 
-PRICE: Final = "0.36"
-"""KAI per hour that the network's providers ask: 10^14 units per second."""
+PRICE: Final = "360"
+"""KAI per hour that the network's providers ask, a tenth of one per second: a fee on it is worth some
+points of score even where four providers share all of the emission."""
 
 MINIMUM: Final = "5s"
 """The shortest lease: less than half of the one that is cancelled."""
@@ -44,7 +45,7 @@ PROVIDER_FLAGS: Final = (
 )
 """What providers are started with where there are renters."""
 
-FUNDED: Final = TOKEN
+FUNDED: Final = 20 * TOKEN
 """What each renter's wallet is given, many times what its lease costs; and each provider's for
 bonds, as it may have earned nothing yet."""
 

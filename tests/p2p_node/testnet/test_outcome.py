@@ -134,7 +134,8 @@ def test_an_audit_that_finds_a_difference_fails_the_run() -> None:
 def test_json_has_the_documented_form() -> None:
     result = make_outcome(settle()).to_json()
     assert set(result) == {
-        *("ok", "seconds", "epochs", "penalties", "bans", "balances_ok", "problems", "audits")
+        *("ok", "seconds", "epochs", "penalties", "bans", "balances_ok", "problems", "audits"),
+        "rentals",
     }
     (epoch,) = result["epochs"]
     assert epoch["epoch"] == 3
