@@ -31,8 +31,8 @@ from protocols.leases import Lease, Settlement, compute_settlement
 from protocols.params import TOKEN, Preset
 
 PRICE: Final = "360"
-"""KAI per hour that the network's providers ask, a tenth of one per second: a fee on it is worth some
-points of score even where four providers share all of the emission."""
+"""KAI per hour that the network's providers ask, a tenth of one per second: a fee on it is worth
+some points of score even where a handful of providers share all of the emission."""
 
 MINIMUM: Final = "5s"
 """The shortest lease: less than half of the one that is cancelled."""

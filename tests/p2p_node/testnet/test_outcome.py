@@ -217,7 +217,10 @@ def test_bounties_and_slashed_stakes_are_on_the_accounts() -> None:
     assert expected_holdings(outcome, epochs, 10**30) == {
         "Registry": 4200 * TOKEN - slashed,
         "Rewards": 10**30 - paid + slashed - bounties,
+        "Rental": 0,
     }
+    holdings = expected_holdings(outcome, epochs, 10**30, owed=5, unswept=2)
+    assert (holdings["Rental"], holdings["Rewards"]) == (7, 10**30 - paid + slashed - bounties - 2)
     assert find_odd_penalties(outcome) == []
 
 
