@@ -684,14 +684,15 @@ def _base(provider: uint256, until: uint256) -> uint256:
         # Of epoch 0 there is no bundle.
         if i < until:
             places[i] = (unsafe_sub(unsafe_sub(until, i), 1) << 32) | (provider >> 4)
-    words: uint256[192] = staticcall IConsensus(consensus).entries(places, _BASE_EPOCHS)
+    words: uint256[128] = staticcall IConsensus(consensus).entries(places, _BASE_EPOCHS, False)
     for i: uint256 in range(_BASE_EPOCHS):
-        score: uint256 = (words[unsafe_add(unsafe_mul(3, i), 1)] >> ((provider & 15) << 4)) & lanes.MAX_SCORE
+        scores: uint256 = words[unsafe_mul(2, i)]
+        score: uint256 = (scores >> ((provider & 15) << 4)) & lanes.MAX_SCORE
         if score > 0:
             return (
                 (places[i] >> 32)
                 | (score << 32)
-                | (results._provider_total(words[unsafe_add(unsafe_mul(3, i), 2)]) << 48)
+                | (results._provider_total(words[unsafe_add(unsafe_mul(2, i), 1)]) << 48)
             )
     return 0
 
