@@ -307,19 +307,21 @@ def accept(id: uint256):
     if not self._is_tenant(lease.tenant, word) or not slots._is_active(word, epoch):
         failing._fail("rental: provider is not active")
 
-    # What it had when it was last seen without a lease. One that was over only just now leaves no
-    # epoch in which the whole machine could be seen.
+    # What it had when it was last seen without a lease. A lease that reaches into the epochs that
+    # would be looked at leaves its base to this one: the score of a leased epoch is no proof, and
+    # would be multiplied once more by every further lease.
     base: uint256 = 0
+    until: uint256 = min(self._closed_until(), epoch)
     before: book.Lease = book._load(self._accepted[provider], book.ANY)
     is_inherited: bool = False
     if before.tenant == lease.tenant:
         if before.state == book.ACTIVE and block.timestamp < before.ends_at:
             failing._fail("rental: machine is leased")
-        is_inherited = self._epoch_of(before.ends_at) + _BASE_EPOCHS >= epoch
+        is_inherited = self._epoch_of(before.ends_at) + _BASE_EPOCHS >= until
     if is_inherited:
         base = before.terms >> book.BASE_SHIFT
     else:
-        base = self._base(provider, min(self._closed_until(), epoch))
+        base = self._base(provider, until)
     book._words[id].terms = lease.terms | (base << book.BASE_SHIFT)
 
     lease.state = book.ACTIVE
@@ -621,12 +623,12 @@ def _offer(provider: uint256) -> Offer:
     @notice What a provider offers, if it is active and its tenancy is the one that offered.
     """
     terms: uint256 = self._offers[provider]
+    if terms == 0:
+        return empty(Offer)
     word: uint256 = staticcall IRegistry(registry).provider_word(provider)
     since: uint256 = (terms >> 96) & book.MASK_32
-    if (
-        terms == 0
-        or slots._joined_epoch(word) != since
-        or not slots._is_active(word, self._epoch_of(block.timestamp))
+    if slots._joined_epoch(word) != since or not slots._is_active(
+        word, self._epoch_of(block.timestamp)
     ):
         return empty(Offer)
     return Offer(

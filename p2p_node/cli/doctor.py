@@ -23,10 +23,11 @@ from p2p_node.cli.doctor_checks import (
 )
 from p2p_node.cli.main import FAILURE, SUCCESS, Subparsers, add_json_flag
 from p2p_node.cli.status import is_alive
-from p2p_node.config import SETTINGS, add_flags, load_settings
+from p2p_node.config import add_flags, load_settings
 from p2p_node.display import show_json, show_lines
 from p2p_node.keystore import WALLET_FILE
 from p2p_node.run_file import read_run_file
+from p2p_node.setting_list import SETTINGS
 from p2p_node.workloads.host_facts import read_host_facts
 from p2p_node.workloads.self_check import Finding, Mark, check_devices
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import boa
@@ -37,6 +37,8 @@ class Market:
 
     net: World
     bundles: Any
+    logged: list[Any] = field(default_factory=list)
+    """What the last `call` logged."""
 
     @property
     def rental(self) -> Any:
@@ -56,11 +58,19 @@ class Market:
     def call(self, person: str, name: str, *arguments: object) -> Any:
         """Call Rental as somebody."""
         method: Callable[..., Any] = getattr(self.rental, name)
+        self.logged = []
         with self.act(person):
-            return method(*arguments)
+            answer = method(*arguments)
+        self.logged = world.events(self.rental)
+        return answer
 
-    def balance(self, who: Any) -> int:
-        return int(self.net.token.balanceOf(wallet(who) if isinstance(who, str) else who))
+    def balance(self, person: str) -> int:
+        return int(self.net.token.balanceOf(wallet(person)))
+
+    @property
+    def held(self) -> int:
+        """What Rental has."""
+        return int(self.net.token.balanceOf(self.rental))
 
     def fund(self, *people: str) -> None:
         """Give people tokens that Rental may take."""
@@ -68,6 +78,11 @@ class Market:
             self.net.give(person, FUNDS)
             with self.act(person):
                 self.net.token.approve(self.rental, 2**255)
+
+    def copy(self, seconds: int) -> Market:
+        """The same market for one test, so many seconds after its genesis."""
+        boa.env.timestamp = self.net.genesis + seconds
+        return Market(replace(self.net, providers=[*self.net.providers]), self.bundles)
 
     def wait(self, seconds: int) -> None:
         boa.env.timestamp += seconds
@@ -104,8 +119,8 @@ class Market:
         return int(self.rental.owed(wallet(person)))
 
     def event(self, name: str) -> Any:
-        """The event of that name that the last call logged."""
-        (found,) = (e for e in world.events(self.rental) if type(e).__name__ == name)
+        """The event of that name that the last `call` logged."""
+        (found,) = (event for event in self.logged if type(event).__name__ == name)
         return found
 
     # -- what the consensus sees
@@ -127,9 +142,11 @@ def escrow(lease: Lease) -> int:
     return compute_escrow(lease.seconds, lease.terms)
 
 
-def build_market(providers: int = 2, ring: int = RING, token: Any = None, **numbers: Any) -> Market:
-    """Providers "provider 0" …, all active in epoch 1, where it starts; nobody offers yet."""
-    net = world.build(ring=ring, token=token, **numbers)
+def build_market(providers: int = 2, ring: int = RING, token: Any = None) -> Market:
+    """Providers "provider 0" …, all active in epoch 1, where it starts; nobody offers yet.
+
+    The stand-in for Consensus has a ring of its own."""
+    net = world.build(token=token)
     bundles = deployer("OnlineMock").deploy(net.registry, GRACE_SECONDS, ring)
     net.rental = deployer("Rental").deploy(
         net.token,
@@ -145,4 +162,12 @@ def build_market(providers: int = 2, ring: int = RING, token: Any = None, **numb
     net.enter(1)
     market = Market(net, bundles)
     market.fund("renter", "other renter", *net.providers)
+    return market
+
+
+def opening_market() -> Market:
+    """Three providers, of whom the first two offer; at the start of epoch 1."""
+    market = build_market(providers=3)
+    for person in ("provider 0", "provider 1"):
+        market.offer(person)
     return market

@@ -70,6 +70,10 @@ def wallet(name: str) -> str:
     return str(private_key(name).public_key.to_checksum_address())
 
 
+def wallet_of_nobody() -> str:
+    return to_checksum_address(bytes(20))
+
+
 @dataclass(frozen=True)
 class Report:
     """One seat's report before it is encoded."""

@@ -153,6 +153,9 @@ class CountedBackend:
             self.works.append(CountedWork(self, work))
             return self.works[-1]
 
+    def release(self) -> None:
+        self._device.release()
+
     def close(self) -> None:
         self.closed += 1
         self._device.close()

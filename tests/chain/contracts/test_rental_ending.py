@@ -1,0 +1,596 @@
+"""Rental: how leases end, and who gets what. One rule, two cases."""
+
+from __future__ import annotations
+
+import boa
+import pytest
+
+from protocols.leases import Lease, LeaseState, Settlement, compute_settlement
+from tests.chain.contracts import world
+from tests.chain.contracts.renting import (
+    FUNDS,
+    LEAST,
+    MOST,
+    PRICE,
+    SECONDS,
+    Market,
+    build_market,
+    escrow_of,
+    opening_market,
+)
+from tests.chain.contracts.world import (
+    ACCEPT_SECONDS,
+    EPOCH_SECONDS,
+    GRACE_SECONDS,
+    REUSE_DELAY,
+    RING,
+    UNSTAKE_DELAY,
+    wallet,
+)
+
+BOND = SECONDS * PRICE * world.LEASE_PENALTY_BPS // 10_000
+START = EPOCH_SECONDS + 10
+"""When leases begin here, in seconds from the genesis: ten seconds into epoch 1."""
+
+
+@pytest.fixture(scope="module")
+def _market() -> Market:
+    return opening_market()
+
+
+@pytest.fixture
+def market(_market: Market) -> Market:
+    return _market.copy(START)
+
+
+def settled(market: Market) -> Settlement:
+    """What the last call divided, with the seconds charged."""
+    event = market.event("Settled")
+    return Settlement(
+        event.paid // PRICE, event.paid, event.fee, event.refund, event.bond_back, event.penalty
+    )
+
+
+def expect(lease: Lease, away: int = 0, gone: bool = False) -> Settlement:
+    return compute_settlement(lease, lease.ends_at, away, gone=gone)
+
+
+# -- a lease whose time is over
+
+
+def test_a_lease_that_is_over_is_settled_by_anybody(market: Market) -> None:
+    lease_id = market.start()
+    for epoch in (1, 2, 3, 4):
+        market.report(epoch)
+    market.close(4)
+    market.call("stranger", "settle", lease_id)
+    assert settled(market) == expect(market.lease(lease_id))
+    assert settled(market) == Settlement(SECONDS, 12_600, 630, 0, BOND, 0)
+    assert market.lease(lease_id).state is LeaseState.SETTLED
+    assert (market.owed("provider 0"), market.owed("renter")) == (12_600 + BOND, 0)
+    assert market.rental.fees() == 630
+    with boa.reverts("rental: not in this state"):
+        market.call("stranger", "settle", lease_id)
+
+
+def test_whoever_settles_is_paid_what_it_is_owed(market: Market) -> None:
+    lease_id = market.start()
+    market.close(4)
+    market.call("provider 0", "settle", lease_id)
+    assert market.balance("provider 0") == FUNDS + 12_600
+    assert market.event("Withdrawn").amount == 12_600 + BOND
+    assert market.owed("provider 0") == 0
+
+
+def test_a_lease_is_settled_when_its_last_epoch_is_closed(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(SECONDS - 1)
+    with boa.reverts("rental: time is not over"):
+        market.call("renter", "settle", lease_id)
+    market.wait(1)
+    with boa.reverts("rental: not judged to its end"):
+        market.call("renter", "settle", lease_id)
+    market.net.enter(5, GRACE_SECONDS - 1)
+    with boa.reverts("rental: not judged to its end"):
+        market.call("renter", "settle", lease_id)
+    market.net.enter(5, GRACE_SECONDS)
+    market.call("renter", "settle", lease_id)
+
+
+def test_a_lease_that_ends_with_an_epoch_needs_no_later_one(market: Market) -> None:
+    lease_id = market.start(seconds=EPOCH_SECONDS - 10)
+    assert market.lease(lease_id).ends_at == market.net.registry.epoch_start(2)
+    market.close(1)
+    market.call("renter", "settle", lease_id)
+    assert market.lease(lease_id).judged_until == 2
+
+
+# -- away
+
+
+def test_seconds_of_epochs_in_which_the_provider_was_away_are_refunded(market: Market) -> None:
+    lease_id = market.start()  # 590 s of epoch 1, all of 2 and 3, 10 s of 4
+    market.report(2, away=[0])
+    market.report(4, away=[1])  # another one
+    market.close(3)
+    assert market.call("stranger", "judge", lease_id, 64) == 4
+    lease = market.lease(lease_id)
+    assert (lease.away_seconds, lease.gone) == (EPOCH_SECONDS, False)
+    market.close(4)
+    market.call("renter", "settle", lease_id)
+    assert settled(market) == expect(lease, EPOCH_SECONDS)
+    assert settled(market).refund == escrow_of(SECONDS) - escrow_of(SECONDS - EPOCH_SECONDS)
+    assert market.balance("renter") == FUNDS - escrow_of(SECONDS - EPOCH_SECONDS)
+
+
+@pytest.mark.parametrize(("epoch", "seconds"), [(1, 590), (2, 600), (3, 600), (4, 10)])
+def test_only_seconds_of_the_lease_are_refunded(market: Market, epoch: int, seconds: int) -> None:
+    lease_id = market.start()
+    market.report(epoch, away=[0])
+    market.close(3)
+    market.call("stranger", "judge", lease_id, 64)
+    market.close(4)
+    market.call("stranger", "settle", lease_id)
+    lease = market.lease(lease_id)
+    assert (lease.away_seconds, lease.gone) == (seconds, epoch == 4)
+    assert settled(market) == expect(lease, seconds, gone=epoch == 4)
+
+
+def test_who_was_away_in_the_last_epoch_loses_its_bond(market: Market) -> None:
+    lease_id = market.start()
+    market.close(3)
+    market.call("stranger", "judge", lease_id, 64)
+    market.report(4, away=[0])
+    market.close(4)
+    market.call("renter", "settle", lease_id)
+    assert settled(market).penalty == BOND
+    assert settled(market).bond_back == 0
+    assert market.balance("renter") == FUNDS - escrow_of(SECONDS - 10) + BOND
+
+
+def test_who_was_away_all_the_time_gets_nothing(market: Market) -> None:
+    lease_id = market.start(seconds=EPOCH_SECONDS)
+    for epoch in (1, 2):
+        market.report(epoch, away=[0])
+    market.close(2)
+    market.call("stranger", "settle", lease_id)
+    assert settled(market) == Settlement(0, 0, 0, escrow_of(EPOCH_SECONDS) + 420, 0, 420)
+    assert market.owed("renter") == market.held == escrow_of(EPOCH_SECONDS) + 420
+
+
+def test_where_there_is_no_bundle_the_provider_was_there(market: Market) -> None:
+    lease_id = market.start()
+    market.report(2 * RING + 2, away=[0])  # of the ring's same place, but of another epoch
+    market.close(4)
+    market.call("stranger", "settle", lease_id)
+    assert settled(market).charged_seconds == SECONDS
+
+
+def test_judging_goes_as_far_as_asked_and_as_epochs_are_closed(market: Market) -> None:
+    lease_id = market.start()
+    for epoch in (1, 2, 3, 4):
+        market.report(epoch, away=[0])
+    assert market.call("stranger", "judge", lease_id, 64) == 1
+    market.close(1)
+    assert market.call("stranger", "judge", lease_id, 64) == 2
+    assert market.lease(lease_id).away_seconds == 590
+    market.close(3)
+    assert market.call("stranger", "judge", lease_id, 0) == 2
+    assert market.call("stranger", "judge", lease_id, 1) == 3
+    assert market.call("stranger", "judge", lease_id, 2**256 - 1) == 4
+    assert market.lease(lease_id).away_seconds == 1_790
+    market.net.enter(20)
+    assert market.call("stranger", "judge", lease_id, 64) == 5  # nothing after its end
+    assert market.call("stranger", "judge", lease_id, 64) == 5
+
+
+def test_what_the_ring_may_have_lost_counts_as_there(market: Market) -> None:
+    lease_id = market.start(seconds=MOST)
+    for epoch in (1, 2, 3, 4):
+        market.report(epoch, away=[0])
+    market.net.enter(2 + RING, GRACE_SECONDS)  # 1 and 2 may be overwritten from now on
+    market.call("stranger", "judge", lease_id, 1)
+    lease = market.lease(lease_id)
+    assert (lease.judged_until, lease.away_seconds, lease.gone) == (4, EPOCH_SECONDS, True)
+    market.net.enter(5 + RING, GRACE_SECONDS)
+    market.call("stranger", "judge", lease_id, 0)
+    lease = market.lease(lease_id)
+    assert (lease.judged_until, lease.away_seconds, lease.gone) == (6, EPOCH_SECONDS, False)
+
+
+def test_more_epochs_than_one_call_looks_at() -> None:
+    market = build_market(providers=1, ring=80)
+    market.offer("provider 0", most=world.MAX_LEASE_SECONDS)
+    lease_id = market.start(seconds=70 * EPOCH_SECONDS)
+    for epoch in range(1, 71):
+        market.report(epoch, away=[0] if epoch % 2 else [])
+    market.close(71)
+    with boa.reverts("rental: not judged to its end"):
+        market.call("renter", "settle", lease_id)
+    assert market.call("renter", "judge", lease_id, 6) == 7
+    market.call("renter", "settle", lease_id)
+    assert settled(market).charged_seconds == 35 * EPOCH_SECONDS
+
+
+def test_what_did_not_begin_or_is_settled_is_not_judged(market: Market) -> None:
+    lease_id = market.open()
+    for name, arguments in (("judge", (lease_id, 1)), ("settle", (lease_id,)), ("collect", (9,))):
+        with boa.reverts("rental: not in this state"):
+            market.call("renter", name, *arguments)
+
+
+# -- a provider that leaves the network
+
+
+def test_from_its_exit_on_a_provider_is_away(market: Market) -> None:
+    lease_id = market.start()
+    market.net.enter(2, 5)
+    with market.act("provider 0"):
+        market.net.registry.leave_provider()
+    for epoch in (1, 2, 3, 4):
+        market.report(epoch)  # whatever a bundle says
+    market.close(4)
+    market.call("renter", "settle", lease_id)
+    lease = market.lease(lease_id)
+    assert lease.away_seconds == 610  # epochs 3 and 4
+    assert settled(market) == expect(lease, 610, gone=True)
+
+
+def leave_for_an_heir(market: Market) -> None:
+    """Provider 0 leaves in epoch 2, and somebody else has its slot as soon as possible."""
+    net = market.net
+    net.enter(2)
+    with market.act("provider 0"):
+        net.registry.leave_provider()
+    boa.env.timestamp = net.genesis + max(
+        3 * EPOCH_SECONDS + UNSTAKE_DELAY, (3 + REUSE_DELAY) * EPOCH_SECONDS
+    )
+    net.registry.withdraw_provider(0)
+    assert net.register("provider", "heir") == 0
+    net.enter(net.epoch + 1)
+
+
+def test_an_exit_is_remembered_when_the_slot_has_another_tenant(market: Market) -> None:
+    """From the newcomer's first epoch the delay is counted back."""
+    lease_id = market.start(seconds=MOST)
+    leave_for_an_heir(market)
+    first = market.epoch
+    market.report(first, away=[])
+    market.call("stranger", "judge", lease_id, 64)
+    lease = market.lease(lease_id)
+    latest_exit = first - 1 - REUSE_DELAY
+    closed = market.epoch - 1  # at the start of an epoch the one before is open
+    assert latest_exit >= 3
+    assert lease.judged_until == closed
+    assert lease.away_seconds == (closed - latest_exit) * EPOCH_SECONDS
+    assert lease.gone
+    market.call("renter", "end", lease_id, False)
+    market.close(market.epoch)
+    market.call("renter", "settle", lease_id)
+    assert settled(market).penalty == market.lease(lease_id).terms.bond
+
+
+def test_a_lease_judged_before_its_exit_is_judged_exactly(market: Market) -> None:
+    lease_id = market.start(seconds=MOST)
+    market.net.enter(2)
+    with market.act("provider 0"):
+        market.net.registry.leave_provider()
+    market.close(7)
+    market.call("stranger", "judge", lease_id, 64)
+    assert market.lease(lease_id).away_seconds == 5 * EPOCH_SECONDS  # 3 to 7
+    boa.env.timestamp = market.net.genesis + (4 + REUSE_DELAY) * EPOCH_SECONDS
+    market.net.registry.withdraw_provider(0)
+    assert market.net.register("provider", "heir") == 0
+    market.net.enter(market.epoch + 1, GRACE_SECONDS)
+    market.call("stranger", "judge", lease_id, 64)
+    lease = market.lease(lease_id)
+    assert lease.away_seconds == (lease.judged_until - 3) * EPOCH_SECONDS
+    assert lease.judged_until == market.epoch
+
+
+# -- ended by the renter
+
+
+def test_a_renter_gets_the_unused_rest_at_once(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(700)
+    market.call("renter", "end", lease_id, False)
+    event = market.event("Ended")
+    assert (event.id, event.by, event.ended_at) == (lease_id, wallet("renter"), market.now)
+    assert not event.confirmed
+    assert event.returned == escrow_of(SECONDS) - escrow_of(700)
+    assert market.balance("renter") == FUNDS - escrow_of(700)
+    lease = market.lease(lease_id)
+    assert (lease.state, lease.ended_at) == (LeaseState.ENDED, market.now)
+    assert not lease.ended_by_provider
+    assert market.kept_seconds(lease_id) == 700
+    market.report(2, away=[0])
+    market.close(2)
+    market.call("renter", "settle", lease_id)
+    lease = market.lease(lease_id)
+    assert settled(market) == expect(lease, 110, gone=True)
+    assert market.balance("renter") == FUNDS - escrow_of(590) + BOND
+
+
+def test_a_renter_that_confirms_settles_at_once(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(700)
+    market.call("renter", "end", lease_id, True)
+    lease = market.lease(lease_id)
+    assert lease.state is LeaseState.SETTLED
+    assert market.event("Ended").confirmed
+    assert settled(market) == expect(lease)
+    assert market.balance("renter") == FUNDS - escrow_of(700)
+    assert market.owed("provider 0") == 700 * PRICE + BOND
+
+
+def test_what_was_judged_away_stays_refunded_when_the_renter_confirms(market: Market) -> None:
+    lease_id = market.start()
+    market.report(1, away=[0])
+    market.close(1)
+    market.call("stranger", "judge", lease_id, 64)
+    assert market.lease(lease_id).gone
+    market.call("renter", "end", lease_id, True)
+    lease = market.lease(lease_id)
+    used = EPOCH_SECONDS + GRACE_SECONDS - 10
+    assert settled(market) == expect(lease, 590)
+    assert settled(market).charged_seconds == used - 590
+    assert settled(market).penalty == 0
+
+
+def test_who_ends_early_pays_for_the_minimum(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(LEAST - 1)
+    market.call("renter", "end", lease_id, True)
+    assert settled(market).charged_seconds == LEAST
+
+
+def test_who_ends_in_the_same_second_pays_for_the_minimum_too(market: Market) -> None:
+    lease_id = market.start()
+    market.call("renter", "end", lease_id, False)
+    assert market.balance("renter") == FUNDS - escrow_of(LEAST)
+    market.call("provider 0", "settle", lease_id)  # no epoch has to be looked at
+    assert settled(market) == expect(market.lease(lease_id))
+    assert market.balance("provider 0") == FUNDS + LEAST * PRICE
+
+
+def test_the_minimum_is_not_owed_to_who_was_away(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(5)
+    market.call("renter", "end", lease_id, False)
+    market.report(1, away=[0])
+    market.close(1)
+    market.call("renter", "settle", lease_id)
+    assert settled(market) == expect(market.lease(lease_id), 5, gone=True)
+    assert market.balance("renter") == FUNDS + BOND
+
+
+def test_a_confirmed_end_after_the_time_needs_no_closed_epoch(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(SECONDS + 5)
+    market.call("renter", "end", lease_id, True)
+    lease = market.lease(lease_id)
+    assert lease.ended_at == lease.started_at + SECONDS
+    assert settled(market) == Settlement(SECONDS, 12_600, 630, 0, BOND, 0)
+    assert market.event("Ended").returned == 0
+
+
+# -- ended by the provider
+
+
+def test_a_provider_that_ends_early_loses_its_bond_but_not_its_pay(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(700)
+    market.call("provider 0", "end", lease_id, False)
+    assert market.owed("renter") == escrow_of(SECONDS) - escrow_of(700)
+    assert market.lease(lease_id).ended_by_provider
+    market.close(2)
+    market.call("provider 0", "settle", lease_id)
+    assert settled(market) == expect(market.lease(lease_id))
+    assert settled(market).penalty == BOND
+    assert market.balance("provider 0") == FUNDS + 700 * PRICE - BOND
+    assert market.owed("renter") == escrow_of(SECONDS) - escrow_of(700) + BOND
+
+
+def test_a_provider_that_ends_early_has_no_minimum(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(5)
+    market.call("provider 0", "end", lease_id, False)
+    market.close(1)
+    market.call("stranger", "settle", lease_id)
+    assert settled(market).charged_seconds == 5
+
+
+def test_a_provider_that_ends_after_the_time_has_left_nobody(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(SECONDS)
+    market.call("provider 0", "end", lease_id, False)
+    assert not market.lease(lease_id).ended_by_provider
+    market.close(4)
+    market.call("stranger", "settle", lease_id)
+    assert settled(market).penalty == 0
+
+
+def test_a_provider_confirms_nothing_and_strangers_end_nothing(market: Market) -> None:
+    lease_id = market.start()
+    with boa.reverts("rental: not the renter"):
+        market.call("provider 0", "end", lease_id, True)
+    for confirmed in (False, True):
+        with boa.reverts("rental: not the provider"):
+            market.call("stranger", "end", lease_id, confirmed)
+
+
+# -- collect
+
+
+def test_a_provider_collects_what_closed_epochs_earned(market: Market) -> None:
+    lease_id = market.start()
+    with boa.reverts("rental: nothing to collect"):
+        market.call("provider 0", "collect", lease_id)
+    market.close(1)
+    market.call("provider 0", "collect", lease_id)
+    assert market.event("Collected").amount == 590 * PRICE
+    assert market.balance("provider 0") == FUNDS - BOND + 590 * PRICE
+    assert market.lease(lease_id).collected == 590 * PRICE
+    with boa.reverts("rental: nothing to collect"):
+        market.call("provider 0", "collect", lease_id)
+    market.report(2, away=[0])
+    market.close(2)
+    with boa.reverts("rental: nothing to collect"):
+        market.call("stranger", "collect", lease_id)
+    market.close(3)
+    market.call("stranger", "collect", lease_id)
+    assert market.owed("provider 0") == 600 * PRICE
+    market.close(4)
+    market.call("provider 0", "settle", lease_id)
+    assert settled(market) == expect(market.lease(lease_id), 600)
+    assert market.balance("provider 0") == FUNDS + 1_200 * PRICE
+
+
+def test_an_ended_lease_is_collected_too(market: Market) -> None:
+    lease_id = market.start()
+    market.wait(EPOCH_SECONDS + 50)
+    market.call("renter", "end", lease_id, False)
+    market.close(1)
+    market.call("stranger", "collect", lease_id)
+    market.close(2)
+    market.call("stranger", "collect", lease_id)
+    assert market.owed("provider 0") == 650 * PRICE
+    market.call("stranger", "settle", lease_id)
+    assert market.owed("provider 0") == 650 * PRICE + BOND
+
+
+# -- money that is owed, and fees
+
+
+def test_nobody_withdraws_what_is_not_owed(market: Market) -> None:
+    with boa.reverts("rental: nothing is owed"):
+        market.call("renter", "withdraw", wallet("renter"))
+
+
+def test_fees_go_to_the_fund_of_rewards(market: Market) -> None:
+    with boa.reverts("rental: no fees"):
+        market.call("stranger", "sweep_fees")
+    lease_id = market.start()
+    market.call("renter", "end", lease_id, True)
+    fee = LEAST * PRICE * 5 // 100
+    assert market.rental.fees() == fee
+    funded = market.net.rewards.funded()
+    market.call("stranger", "sweep_fees")
+    assert market.event("FeesSwept").amount == fee
+    assert market.net.rewards.funded() == funded + fee
+    assert market.rental.fees() == 0
+    assert market.net.token.balanceOf(market.net.rewards) == fee
+
+
+def test_a_whole_life_leaves_nothing_behind(market: Market) -> None:
+    lease_id = market.start()
+    market.call("renter", "extend", lease_id, 333)
+    market.report(2, away=[0])
+    market.close(3)
+    market.call("stranger", "judge", lease_id, 64)
+    market.close(4)
+    market.call("provider 0", "settle", lease_id)
+    market.call("renter", "withdraw", wallet("renter"))
+    market.call("renter", "sweep_fees")
+    assert market.held == 0
+
+
+def test_a_machine_that_renter_and_provider_are_the_same_wallet(market: Market) -> None:
+    lease_id = market.start(renter="provider 0")
+    market.wait(5)
+    market.call("provider 0", "end", lease_id, False)  # as the renter
+    assert not market.lease(lease_id).ended_by_provider
+    market.close(1)
+    market.call("provider 0", "settle", lease_id)
+    assert market.balance("provider 0") == FUNDS - LEAST * PRICE * 5 // 100
+    assert market.held == market.rental.fees()
+
+
+# -- the score that a leased machine had
+
+
+def base(market: Market, lease_id: int) -> tuple[int, int, int]:
+    found = market.lease(lease_id).base
+    return found.epoch, found.score, found.total
+
+
+def test_the_base_is_the_newest_score_of_the_last_closed_epochs(market: Market) -> None:
+    market.net.enter(7)
+    for epoch, scores in ((3, [9, 9]), (4, [5, 6]), (5, [7, 8]), (6, [1, 1])):
+        market.report(epoch, scores=scores)
+    lease_id = market.start()  # epoch 6 is not closed: its total may still grow
+    assert base(market, lease_id) == (5, 7, 15)
+    assert market.lease(lease_id).accept_by == market.now + ACCEPT_SECONDS
+    market.net.enter(7, GRACE_SECONDS)
+    other = market.start(provider=1)
+    assert base(market, other) == (6, 1, 2)
+
+
+def test_scores_of_nothing_are_passed_over(market: Market) -> None:
+    market.net.enter(7, GRACE_SECONDS)
+    for epoch, scores in ((3, [9, 3]), (5, [0, 8]), (6, [0, 1])):
+        market.report(epoch, scores=scores)
+    assert base(market, market.start()) == (3, 9, 12)
+    assert base(market, market.start(provider=1)) == (6, 1, 1)
+
+
+def test_older_scores_are_no_base(market: Market) -> None:
+    market.report(2, scores=[9])
+    market.net.enter(7, GRACE_SECONDS)
+    assert base(market, market.start()) == (0, 0, 0)
+
+
+def test_a_lease_right_after_another_has_its_base(market: Market) -> None:
+    market.net.enter(3, GRACE_SECONDS)
+    market.report(2, scores=[9, 4])
+    first = market.start(seconds=LEAST)
+    assert base(market, first) == (2, 9, 13)
+    ended = market.epoch
+    for epoch in range(3, 9):
+        market.report(epoch, scores=[100])
+    market.net.enter(ended + 4, GRACE_SECONDS)
+    second = market.start(seconds=LEAST)
+    assert base(market, second) == (2, 9, 13)
+    market.net.enter(ended + 8, GRACE_SECONDS)
+    market.report(ended + 4, scores=[50])
+    third = market.start(seconds=LEAST)
+    assert base(market, third) == (2, 9, 13)
+    market.net.enter(ended + 13, GRACE_SECONDS)
+    market.report(ended + 12, scores=[77, 0, 3])
+    fourth = market.start(seconds=LEAST)
+    assert base(market, fourth) == (ended + 12, 77, 80)
+
+
+def test_a_provider_that_is_no_first_lane() -> None:
+    market = build_market(providers=33)
+    market.net.enter(3, GRACE_SECONDS)
+    market.report(2, scores=range(100, 133))
+    market.offer("provider 32")
+    lease_id = market.start(provider=32)
+    assert base(market, lease_id) == (2, 132, sum(range(100, 133)))
+    market.report(4, away=[31])
+    market.report(3, away=[32])
+    market.close(4)
+    market.call("stranger", "judge", lease_id, 64)
+    assert market.lease(lease_id).away_seconds == EPOCH_SECONDS - GRACE_SECONDS
+
+
+def test_amounts_at_their_bounds() -> None:
+    """The dearest lease there can be, of a token of which there are enough."""
+    token = world.deployer("Token").deploy("Dear", "DEAR", 2**200)
+    market = build_market(providers=1, token=token)
+    price, seconds = 2**96 - 1, world.MAX_LEASE_SECONDS
+    for person in ("renter", "provider 0"):
+        market.net.token.transfer(wallet(person), 2**140)
+    before = market.balance("provider 0")
+    market.offer("provider 0", price, seconds, seconds)
+    lease_id = market.open(seconds=seconds, price=price)
+    market.call("provider 0", "accept", lease_id)
+    market.wait(seconds)
+    market.call("renter", "end", lease_id, True)
+    event = market.event("Settled")
+    assert (event.paid, event.fee) == (price * seconds, price * seconds * 500 // 10_000)
+    market.call("stranger", "withdraw", wallet("provider 0"))
+    assert market.balance("provider 0") == before + price * seconds
+    assert market.held == market.rental.fees()
