@@ -215,16 +215,12 @@ class _Tenant:
     async def _run(self, action: str, *arguments: str) -> str:
         """Run `kaisar rent ACTION …` and return its standard output; LocalError if it fails."""
         around = self._around
-        settings = {
-            "--data-dir": str(self._data_dir),
-            "--deployment": str(around.deployment),
-            "--rpc": around.rpc_url,
-        }
-        if action in ("open", "run"):
-            settings["--bootstrap"] = around.bootstrap
         command = kaisar_command("rent", action)
-        for name, value in settings.items():
-            command += [name, value]
+        if action in ("open", "run"):
+            command += ["--bootstrap", around.bootstrap]
+        # The two before take several values each, so a flag that takes one comes last.
+        command += ["--rpc", around.rpc_url, "--deployment", str(around.deployment)]
+        command += ["--data-dir", str(self._data_dir)]
         log = (self._data_dir / "renter.log").open("ab")
         with log, trio.move_on_after(COMMAND_SECONDS) as scope:
             done = await trio.run_process(

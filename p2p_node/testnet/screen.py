@@ -18,6 +18,7 @@ from p2p_node.testnet.outcome import (
     provider_score,
     total_reward,
 )
+from p2p_node.testnet.rental_outcome import Rental
 from protocols.epochs import Phase
 from protocols.params import TOKEN
 from protocols.types import Epoch
@@ -123,8 +124,8 @@ def print_outcome(outcome: Outcome) -> None:
     if bundles:
         gas = ", ".join(f"{bundle.gas_used:,}" for bundle in bundles)
         console.print(f"gas per bundle: {gas}")
-    if outcome.rentals:
-        _print_rentals(outcome, console)
+    for rental in outcome.rentals:
+        console.print(describe_rental(rental), soft_wrap=True)
     for each in outcome.participants:
         standing = describe_standing(outcome, each)
         if standing:
@@ -161,29 +162,18 @@ def _print_members(outcome: Outcome, console: Console, *, providers: bool) -> No
     console.print(table)
 
 
-def _print_rentals(outcome: Outcome, console: Console) -> None:
-    """Print each rental's money in the token's smallest unit."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("renter", "lease of", "ended", "charged, s"):
-        table.add_column(title)
-    for title in ("escrow + bond", "= paid", "+ fee", "+ refund", "+ bond back", "penalty"):
-        table.add_column(title, justify="right")
-    for each in outcome.rentals:
-        if each.money is None or each.lease is None:
-            table.add_row(each.name, each.provider, each.kind.value, "not settled")
-            continue
-        settled = each.money.settlement
-        amounts = (
-            each.money.escrow + each.money.bond,
-            settled.paid,
-            settled.fee,
-            settled.refund,
-            settled.bond_back,
-            settled.penalty,
-        )
-        charged = f"{settled.charged_seconds} of {each.lease.seconds}"
-        table.add_row(each.name, each.provider, each.kind.value, charged, *map(str, amounts))
-    console.print(table)
+def describe_rental(rental: Rental) -> str:
+    """Say where a rental's money went, in the token's smallest unit."""
+    said = f"{rental.name}: lease of {rental.provider}, {rental.kind.value}"
+    if rental.money is None or rental.lease is None:
+        return f"{said}: not settled"
+    money, settled = rental.money, rental.money.settlement
+    return (
+        f"{said}: {settled.charged_seconds} of {rental.lease.seconds} s charged at "
+        f"{rental.lease.terms.price}; escrow {money.escrow} + bond {money.bond} = "
+        f"paid {settled.paid} + fee {settled.fee} + refund {settled.refund} + "
+        f"bond back {settled.bond_back}"
+    )
 
 
 def describe_standing(outcome: Outcome, participant: Participant) -> str:
