@@ -52,37 +52,6 @@ class Progress:
         self._shown = ""
 
 
-class TransferProgress:
-    """Progress of bytes on their way: how many of how many, and how many a second."""
-
-    def __init__(
-        self,
-        progress: Progress,
-        what: str,
-        total: int | None = None,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._progress = progress
-        self._what = what
-        self._total = total
-        self._now = now
-        self._start = now()
-        self.moved = 0
-
-    def add(self, count: int) -> None:
-        """Count bytes that have just gone over."""
-        self.moved += count
-        self._progress.update(self.describe())
-
-    def describe(self) -> str:
-        """Say how far it is."""
-        seconds = max(self._now() - self._start, 1e-3)
-        of = "" if self._total is None else f" of {format_bytes(self._total)}"
-        return (
-            f"{self._what}: {format_bytes(self.moved)}{of}, {self.moved / seconds / 1e6:,.1f} MB/s"
-        )
-
-
 def format_bytes(count: int) -> str:
     """Write a number of bytes as people do: 1500000 → "1.5 MB"."""
     if count < 1000:

@@ -4,7 +4,7 @@ joining the network, and keeping an eye on the time that is left."""
 import argparse
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,9 @@ REMOTE_FAILURE: Final = 125
 
 LOOK_SECONDS: Final = 15.0
 """Between two looks at the chain for whether somebody extended or ended the lease."""
+
+PARTING_SECONDS: Final = 10.0
+"""For what is under way to be ended by the provider when a lease is over."""
 
 ACTIVE: Final = frozenset({LeaseState.ACTIVE})
 
@@ -91,7 +94,7 @@ class Renter:
             key = self.book.read_key(own.note)
             provider = await market.node_key_of(lease)
             async with join_network(reach) as network, trio.open_nursery() as nursery:
-                nursery.start_soon(warn_of_end, market, lease, progress.say)
+                nursery.start_soon(warn_of_end, market.rental.lease, lease, progress.say)
                 yield market, LeaseSession(network, reach.network, lease, provider, key)
                 nursery.cancel_scope.cancel()
 
@@ -128,26 +131,36 @@ def describe_unusable(lease: Lease, now: int) -> str | None:
 
 
 async def warn_of_end(
-    market: Market, lease: Lease, say: Callable[[str], None], now: Callable[[], float] = time.time
+    read: Callable[[int], Awaitable[Lease | None]],
+    lease: Lease,
+    say: Callable[[str], None],
+    now: Callable[[], float] = time.time,
 ) -> None:
-    """Say when the time of a lease comes to its end, until it has; looks for extensions."""
+    """Say when the time of a lease comes to its end, and raise RentError once it has.
+
+    `read` gets the lease by its number: it is looked at again and again, because it may be extended
+    or ended meanwhile.
+    """
     warned: int | None = None
     while True:
         left = int(lease.ends_at - now())
         if left <= 0:
-            say(f"lease {lease.id} is over; what is there is wiped")
-            return
+            break
         due = find_next_warning(lease.seconds, left)
         if due is not None and left - due < 1 and due != warned:
             warned = due
             say(describe_end(lease, left))
             continue
-        await trio.sleep(min(LOOK_SECONDS, left if due is None or due == warned else left - due))
+        pause = left if due is None or due == warned else left - due
+        await trio.sleep(min(LOOK_SECONDS, pause))
         try:
-            lease = await market.rental.lease(lease.id) or lease
+            lease = await read(lease.id) or lease
         except ChainError:
             # What was read last still tells the time.
             continue
+    # The provider has the last word, which says more.
+    await trio.sleep(PARTING_SECONDS)
+    raise RentError(f"lease {lease.id} is over; what was there is wiped")
 
 
 def describe_end(lease: Lease, left: int) -> str:

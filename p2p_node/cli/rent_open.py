@@ -207,7 +207,7 @@ async def _finish(
         provider = await market.node_key_of(lease)
         reach = renter.reach
         async with join_network(reach) as network, trio.open_nursery() as nursery:
-            nursery.start_soon(warn_of_end, market, lease, progress.say)
+            nursery.start_soon(warn_of_end, market.rental.lease, lease, progress.say)
             session = LeaseSession(
                 network, reach.network, lease, provider, renter.book.read_key(note)
             )

@@ -59,7 +59,7 @@ PARTING_SECONDS: Final = 10.0
 
 CONNECT_SECONDS: Final = 10.0
 
-ROOM_SECONDS: Final = 1.0
+ROOM_SECONDS: Final = 2.0
 """Between two looks at how much an upload has put on the disk."""
 
 _NEED_A_PLACE: Final = frozenset(
@@ -258,17 +258,19 @@ class LeaseServer:
     async def _upload(self, visit: Visit) -> None:
         request = cast(UploadRequest, visit.access.request)
         enclosure, limits = _require_place(visit.tenancy)
-        await _require_room(enclosure, limits)
+        room = await _require_room(enclosure, limits)
         channel = await visit.grant()
-        most = TreeLimits(request.files, min(request.size, limits.disk_bytes))
+        most = TreeLimits(request.files, request.size, room=room)
 
         with trio.CancelScope() as watch:
 
             async def receive() -> None:
-                await receive_tree(channel, enclosure.workspace, request.path, most)
+                await receive_tree(
+                    channel, enclosure.workspace, request.path, most, owner=enclosure.owner
+                )
                 watch.cancel()
 
-            # What the tree adds to is not known before, as part of it may be there already.
+            # There may be several uploads, and what runs there writes as well.
             await run_together(receive, partial(_watch_room, enclosure, limits))
 
     async def _fetch(self, visit: Visit) -> None:
@@ -328,10 +330,12 @@ async def _drain(channel: Channel) -> None:
         await channel.receive_frame()
 
 
-async def _require_room(enclosure: Enclosure, limits: Limits) -> None:
+async def _require_room(enclosure: Enclosure, limits: Limits) -> int:
+    """Return the bytes that are free on the lease's disk; WorkloadError for none."""
     used = (await enclosure.usage()).disk_bytes
-    if used > limits.disk_bytes:
+    if used >= limits.disk_bytes:
         raise WorkloadError("disk is full", f"{used} bytes of {limits.disk_bytes} are in use")
+    return limits.disk_bytes - used
 
 
 async def _watch_room(enclosure: Enclosure, limits: Limits) -> None:

@@ -14,6 +14,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 _BLOCK = 1 << 20
+_TOGETHER = 64
+"""Complete files that are brought to the disk together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class TreeWriter:
         self._file = -1
         self._current: _Expected | None = None
         self._position = 0
+        self._whole: list[tuple[_Expected, int]] = []
         self._changed: set[tuple[bytes, ...]] = {()}
         self.placed = 0
         """Bytes of files that are done, and of the current one so far."""
@@ -151,6 +155,9 @@ class TreeWriter:
     def close(self) -> None:
         """Close what is open. May be called again."""
         self._close_file()
+        for _, file in self._whole:
+            os.close(file)
+        self._whole.clear()
         for descriptor in (self._staging, self._target):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -277,6 +284,8 @@ class TreeWriter:
         if offset < one.offset:
             one.hash = hashlib.sha256()
         one.in_place = one.in_place and offset == one.offset
+        if any(other.parts == one.parts for other, _ in self._whole):
+            self._place_whole()
         if not one.in_place and not one.is_folder:
             self._file = self._open_staged(one.staged)
             os.ftruncate(self._file, offset)
@@ -322,36 +331,51 @@ class TreeWriter:
                 # Whatever is wrong with it, the next try does not build on it.
                 os.ftruncate(self._file, 0)
             raise TransferRuleError("digest does not match", os.fsdecode(b"/".join(one.parts)))
-        self._place(one)
-        self._close_file()
-        self._current = None
-        self._done += 1
-
-    def _place(self, one: _Expected) -> None:
-        """Give a complete file its name and its permissions."""
-        if one.is_folder:
-            folder = open_folder(self._target, one.parts, create=True, owner=self._owner)
-            try:
-                os.fchmod(folder, one.mode)
-            finally:
-                os.close(folder)
-            return
-        folder = open_folder(self._target, one.parts[:-1], create=True, owner=self._owner)
-        try:
-            if one.in_place:
-                file = open_file(folder, one.parts[-1])
-                try:
-                    os.fchmod(file, one.mode)
-                finally:
-                    os.close(file)
-                return
+        if one.is_folder or one.in_place:
+            self._adjust(one)
+        else:
             give(self._file, self._owner)
             os.fchmod(self._file, one.mode)
-            os.fdatasync(self._file)
-            os.rename(one.staged, one.parts[-1], src_dir_fd=self._staging, dst_dir_fd=folder)
-            self._changed.add(one.parts[:-1])
+            self._whole.append((one, self._file))
+            self._file = -1
+        self._one_done()
+
+    def _adjust(self, one: _Expected) -> None:
+        """Make an empty folder, and give it, or a file that is there, its permissions."""
+        if one.is_folder:
+            descriptor = open_folder(self._target, one.parts, create=True, owner=self._owner)
+        else:
+            folder = open_folder(self._target, one.parts[:-1])
+            try:
+                descriptor = open_file(folder, one.parts[-1])
+            finally:
+                os.close(folder)
+        try:
+            os.fchmod(descriptor, one.mode)
         finally:
-            os.close(folder)
+            os.close(descriptor)
+
+    def _one_done(self) -> None:
+        self._current = None
+        self._done += 1
+        if self.finished or len(self._whole) >= _TOGETHER:
+            self._place_whole()
+
+    def _place_whole(self) -> None:
+        """Bring complete files to the disk, all at once since each waits for the same journal, and
+        then give them their names."""
+        with ThreadPoolExecutor(max(1, len(self._whole))) as pool:
+            list(pool.map(os.fdatasync, [file for _, file in self._whole]))
+        for one, _ in self._whole:
+            folder = open_folder(self._target, one.parts[:-1], create=True, owner=self._owner)
+            try:
+                os.rename(one.staged, one.parts[-1], src_dir_fd=self._staging, dst_dir_fd=folder)
+            finally:
+                os.close(folder)
+            self._changed.add(one.parts[:-1])
+        for _, file in self._whole:
+            os.close(file)
+        self._whole.clear()
 
     def _leave(self) -> None:
         one = self._current
@@ -362,8 +386,7 @@ class TreeWriter:
         self._close_file()
         self.placed += one.size - self._position
         self.left_out += 1
-        self._current = None
-        self._done += 1
+        self._one_done()
 
     def _close_file(self) -> None:
         if self._file >= 0:

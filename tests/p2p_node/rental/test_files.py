@@ -479,6 +479,7 @@ def apply(writer: TreeWriter, *frames: bytes) -> list[bytes]:
 
 
 TREE = encode_tree(3, 100, 0)
+ONE = encode_tree(1, 5, 0)
 DONE_HASH = encode_check(Digest(hashlib.sha256(b"12345").digest()))
 
 
@@ -584,7 +585,7 @@ def test_a_link_that_was_planted_leads_nowhere(tmp_path: Path, planted: str) -> 
         (target / "sub" / "key").symlink_to(outside / "key")
 
     def write() -> None:
-        writer = writer_with(tmp_path, TREE)
+        writer = writer_with(tmp_path, ONE)
         try:
             send_file(writer, b"sub/key")
         finally:
@@ -617,11 +618,34 @@ def test_what_was_planted_among_the_incomplete_files_is_not_written_to(
         place.hardlink_to(victim)
     else:
         os.mkfifo(place)
-    writer = writer_with(tmp_path, TREE)
+    writer = writer_with(tmp_path, ONE)
     send_file(writer, b"a")
     writer.close()
     assert victim.read_bytes() == b"123"
     assert (tmp_path / "to" / "a").read_bytes() == b"12345"
+
+
+def test_a_path_that_comes_twice_is_written_twice(tmp_path: Path) -> None:
+    writer = writer_with(tmp_path, encode_tree(2, 10, 0))
+    send_file(writer, b"a")
+    send_file(writer, b"a", b"54321")
+    assert writer.finished
+    writer.close()
+    assert (tmp_path / "to" / "a").read_bytes() == b"54321"
+
+
+def test_complete_files_that_have_no_name_yet_are_found_again(tmp_path: Path) -> None:
+    writer = writer_with(tmp_path, encode_tree(2, 10, 0))
+    send_file(writer, b"a")
+    writer.close()
+    assert not (tmp_path / "to" / "a").exists()
+    again = writer_with(tmp_path, ONE)
+    (have,) = apply(again, encode_file(0o640, 5, b"a"))
+    assert decode_have(decode_frame(have)[1])[0] == 5
+    apply(again, encode_resume(5), DONE_HASH)
+    again.close()
+    assert (tmp_path / "to" / "a").read_bytes() == b"12345"
+    assert stat.S_IMODE((tmp_path / "to" / "a").stat().st_mode) == 0o640
 
 
 @pytest.mark.parametrize("planted", ["fifo", "link"])
@@ -635,7 +659,7 @@ def test_what_has_the_name_of_a_file_is_looked_at_but_not_through(
         os.mkfifo(tmp_path / "to" / "a")
     else:
         (tmp_path / "to" / "a").symlink_to(victim)
-    writer = writer_with(tmp_path, TREE)
+    writer = writer_with(tmp_path, ONE)
     (have,) = apply(writer, encode_file(0o644, 5, b"a"))
     assert decode_have(decode_frame(have)[1])[0] == 0
     writer.close()
@@ -702,7 +726,7 @@ def test_files_belong_to_the_workload(tmp_path: Path) -> None:
     owner = me if os.getuid() else (12345, 54321)
     writer = TreeWriter(tmp_path, b"to/there", PLENTY, owner)
     assert writer.lock()
-    apply(writer, TREE)
+    apply(writer, ONE)
     send_file(writer, b"sub/a")
     writer.finish()
     writer.close()
