@@ -160,7 +160,7 @@ class _Tenant:
         (folder / "word").write_text(word)
         output = await self._run(
             *("run", "--lease", str(lease.id), "--upload", str(folder)),
-            *("--", "sh", "-c", "cat work/word && echo from $(pwd)"),
+            *("--", "sh", "-c", "cat word && echo from $(pwd)"),
         )
         self._rental.output = output
         if not output.startswith(f"{word}from /"):
