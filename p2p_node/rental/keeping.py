@@ -112,7 +112,10 @@ class LeaseKeeper:
         return min(LONGEST_PAUSE_SECONDS, self.node.preset.epoch_seconds / LOOKS_PER_EPOCH)
 
     def leased(self) -> int:
-        """Return the lease that has this machine by the newest block; 0 for none."""
+        """Return the lease that has this machine by the newest block; 0 for none.
+
+        One that has just ended has it until its processes are gone.
+        """
         view = self.view
         if view is None:
             return 0
@@ -120,7 +123,7 @@ class LeaseKeeper:
             newest = each.newest
             if newest is not None and self._is_mine(newest) and newest.is_usable(view.now):
                 return number
-        return 0
+        return self.tenancy.lease_id if self._hold and self.tenancy else 0
 
     async def run(self) -> None:
         """Keep leases until cancelled; then everything of the renter's is stopped, not wiped."""

@@ -329,7 +329,8 @@ async def test_the_offer_follows_the_settings(
     async with open_world(tmp_path) as world:
         for price in (10, 10, 11):
             world.settings = replace(SETTINGS, price=price)
-            async with world.run_landlord():
+            async with world.run_landlord() as landlord:
+                await until(lambda landlord=landlord: landlord.offerer.deal is not None)
                 await trio.sleep(30)
         sent = [text.split()[:2] for text in world.wallet.sent]
         assert sent == [["offer", "10"], ["offer", "11"]]
