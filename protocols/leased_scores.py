@@ -46,8 +46,8 @@ JOB_WEIGHT: Final = 3
 
 FRESH_EPOCHS: Final = 2
 """For so long a machine counts as what it proved last. One would do for the epoch in which a lease
-begins; but in an epoch's first minutes the bundle of the one before may still be on its way, and the
-base is older by one. Each more would be one more identity behind one machine."""
+begins; but in an epoch's first minutes the bundle of the one before may still be on its way, and
+the base is older by one. Each more would be one more identity behind one machine."""
 
 
 class LeaseUnproved(RemoteError):

@@ -201,7 +201,7 @@ class DockerEnclosure:
         """Start it by `docker exec`."""
         held = await self.open()
         name = self._runner.container(self.lease_id)
-        return await start_process(self._runner.program, name, command, held.explain)
+        return await start_process(self._runner.program, name, command, held.has_ended)
 
     async def connect(self, port: int) -> trio.abc.HalfCloseableStream:
         """Connect from within the container's network."""

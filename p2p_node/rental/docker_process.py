@@ -25,9 +25,14 @@ from p2p_node.rental.terminal import TerminalInput, TerminalOutput, set_size
 
 CALL_SECONDS: Final = 30
 _CANNOT: Final = 99
-_DOCKERS_OWN: Final = (125, 126)
+_DOUBTFUL: Final = (-9, 1, 125, 126)
+"""How `docker exec` may end when its container does."""
+
 _SHELLS_SIGNALS: Final = range(129, 193)
 """128 + n: how Docker and shells say that a signal ended a process."""
+
+HasEnded = Callable[[], Awaitable[bool]]
+"""Tells whether the whole enclosure has, and has the lease's log told why."""
 
 
 class DockerProcess:
@@ -40,14 +45,14 @@ class DockerProcess:
         token: str,
         process: trio.Process,
         streams: tuple[trio.abc.SendStream, trio.abc.ReceiveStream, trio.abc.ReceiveStream | None],
-        explain: Callable[[], Awaitable[None]],
+        has_ended: HasEnded,
     ) -> None:
         self._docker = docker
         self._name = name
         self._token = token
         self._process = process
         self.stdin, self.stdout, self.stderr = streams
-        self._explain = explain
+        self._has_ended = has_ended
         self._status: int | None = None
         self._waiting = trio.Lock()
 
@@ -58,9 +63,9 @@ class DockerProcess:
                 status = await self._process.wait()
                 if status in _SHELLS_SIGNALS:
                     status = 128 - status
+                if status in _DOUBTFUL and await self._has_ended():
+                    status = -signal.SIGKILL
                 self._status = status
-                if status == -signal.SIGKILL:
-                    await self._explain()
         return self._status
 
     async def send_signal(self, number: int) -> None:
@@ -96,7 +101,7 @@ class DockerProcess:
 
 
 async def start_process(
-    docker: str, name: str, command: Command, explain: Callable[[], Awaitable[None]]
+    docker: str, name: str, command: Command, has_ended: HasEnded
 ) -> DockerProcess:
     """Start it; WorkloadError when the container has no such program or directory."""
     look = Command(command.argv[:1], command.environment, command.directory)
@@ -116,7 +121,7 @@ async def start_process(
         streams: tuple[
             trio.abc.SendStream, trio.abc.ReceiveStream, trio.abc.ReceiveStream | None
         ] = (process.stdin, process.stdout, process.stderr)
-        return DockerProcess(docker, name, token, process, streams, explain)
+        return DockerProcess(docker, name, token, process, streams, has_ended)
     size = map(str, command.terminal)
     arguments = [docker, *build_exec(name, command, ENTER_TERMINAL, *size, token)]
     master, slave = pty.openpty()
@@ -132,7 +137,7 @@ async def start_process(
         os.close(slave)
     typed = TerminalInput(os.dup(master))
     return DockerProcess(
-        docker, name, token, process, (typed, TerminalOutput(master), None), explain
+        docker, name, token, process, (typed, TerminalOutput(master), None), has_ended
     )
 
 

@@ -105,6 +105,10 @@ class Held:
             await self._close()
             return None
 
+    async def has_ended(self) -> bool:
+        """Whether it is over; has the lease's log told what killed a process, if something did."""
+        return await self.usage() is None
+
     async def explain(self) -> None:
         """Have the lease's log told what killed a process."""
         await self.usage()

@@ -31,7 +31,8 @@ def _pack() -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         # What is only implied would be closed to others.
-        parents = {str(parent) for name in wanted for parent in Path(name).parents}
+        names = [*wanted, str(standard)[1:]]
+        parents = {str(parent) for name in names for parent in Path(name).parents}
         for name in sorted({*parents, *EMPTY}):
             directory = tarfile.TarInfo(name)
             directory.type = tarfile.DIRTYPE
