@@ -77,6 +77,9 @@ async def pump_connection(channel: Channel, connection: trio.abc.HalfCloseableSt
 async def _to_channel(channel: Channel, connection: trio.abc.HalfCloseableStream) -> None:
     while data := await connection.receive_some(_CHUNK):
         await channel.send_frame(FrameKind.DATA, data)
+    # The kernel tells of a reset once: if the other task has been told, this one sees an end that
+    # is none, and is cancelled here.
+    await trio.lowlevel.checkpoint()
     await channel.send_frame(FrameKind.END)
 
 
