@@ -7,6 +7,7 @@ chain; whether it may happen at all is worked out here too.
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -119,6 +120,7 @@ class Books:
 
     market: Market
     tenancies: list[Tenancy]
+    seed: int
     offers: dict[int, tuple[Tenancy, int, int, int]] = field(default_factory=dict)
     leases: list[Entry] = field(default_factory=list)
     accepted: dict[int, Entry] = field(default_factory=dict)
@@ -144,6 +146,20 @@ class Books:
 
     def start_of(self, epoch: int) -> int:
         return self.market.net.genesis + epoch * EPOCH_SECONDS
+
+    def advance(self, moment: int) -> None:
+        """Move the clock; every epoch that is over on the way may leave a bundle.
+
+        What it says follows from the seed: random, but the same for the same steps.
+        """
+        ended = range(max(self.epoch, 1), (moment - self.market.net.genesis) // EPOCH_SECONDS)
+        for epoch in ended[-RING - 2 :]:
+            rng = random.Random(f"{self.seed} {epoch}")
+            if rng.random() < 0.8:
+                gone = [lane for lane in range(len(self.tenancies)) if rng.random() < 0.3]
+                self.bundles[epoch] = frozenset(gone)
+                self.market.report(epoch, away=gone)
+        boa.env.timestamp = moment
 
     def is_closed(self, epoch: int) -> bool:
         return self.now >= self.start_of(epoch + 1) + GRACE_SECONDS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import boa
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from protocols.leases import LeaseState
-from tests.chain.contracts.leasing import Books, Entry, Tenancy, make_entry
+from tests.chain.contracts.leasing import NO_EXIT, Books, Entry, Tenancy, make_entry
 from tests.chain.contracts.renting import CAPABILITY, KEY, Market, build_market
 from tests.chain.contracts.world import (
     ACCEPT_SECONDS,
@@ -36,13 +35,18 @@ RENTERS = ["renter", "other renter"]
 STRANGER = "stranger"
 REVERT, RETURN_FALSE = 1, 2
 
+BEGUN = (LeaseState.ACTIVE, LeaseState.ENDED)
+
 providers = st.integers(0, PROVIDERS - 1)
 callers = st.sampled_from(["renter", "other renter", "provider 0", "provider 1", STRANGER])
 prices = st.sampled_from([1, 7, 1_000, 10**18])
 least_seconds = st.sampled_from([1, 60, 700])
 seconds = st.integers(1, 4_000)
 picks = st.integers(0, 100)
-aways = st.sets(providers, max_size=PROVIDERS).map(frozenset)
+
+deeds = st.sampled_from(
+    ["", "judge", "judge", "collect", "collect", "extend", "settle", "open", "end", "confirm"]
+)
 
 MARKETS: list[Market] = []
 
@@ -58,33 +62,38 @@ def _beginning() -> None:
 class Renting(RuleBasedStateMachine):
     books: Books
 
-    @initialize(price=prices, least=least_seconds)
-    def begin(self, price: int, least: int) -> None:
+    @initialize(price=prices, least=least_seconds, seed=st.integers(0, 2**32))
+    def begin(self, price: int, least: int, seed: int) -> None:
         market = MARKETS[0].copy(EPOCH_SECONDS)
         people = copy.copy(market.net.providers)
-        self.books = Books(market, [Tenancy(person, 1) for person in people])
+        self.books = Books(market, [Tenancy(person, 1) for person in people], seed)
         self.heirs = 0
         for provider in range(PROVIDERS - 1):
             self.offer(provider, price, least, 5_000)
+            self.open_and_accept(RENTERS[provider], provider, 10 * least % 100)
 
     # -- who is meant
 
     def tenant(self, provider: int) -> Tenancy:
         return self.books.tenancies[provider]
 
-    def pick(self, pick: int) -> tuple[int, Entry]:
-        """Rather a late lease than an early one, so that old ones are let be."""
-        count = len(self.books.leases)
-        place = count - 1 - pick % count
-        return place + 1, self.books.leases[place]
+    def pick(self, pick: int, *states: LeaseState) -> tuple[int, Entry]:
+        """A lease; mostly one in those states, if there is any."""
+        numbered = list(enumerate(self.books.leases, start=1))
+        fitting = [(number, entry) for number, entry in numbered if entry.state in states]
+        among = fitting if fitting and pick % 8 else numbered
+        return among[pick % len(among)]
 
     def party(self, entry: Entry, who: int) -> str:
         return (entry.renter, entry.tenancy.person, STRANGER)[who]
 
     # -- offers
 
-    @rule(provider=providers, price=prices, least=least_seconds, most=seconds)
+    @rule(provider=providers, price=prices | st.just(0), least=least_seconds, most=seconds)
     def offer(self, provider: int, price: int, least: int, most: int) -> None:
+        if not price:
+            self.withdraw_offer(provider)
+            return
         tenant = self.tenant(provider)
         allowed = tenant.is_active(self.books.epoch) and least <= most <= MAX_LEASE_SECONDS
         done = self.books.attempt(tenant.person, "offer", price, least, most, CAPABILITY)
@@ -92,7 +101,6 @@ class Renting(RuleBasedStateMachine):
         if done:
             self.books.offers[provider] = (tenant, price, least, most)
 
-    @rule(provider=providers)
     def withdraw_offer(self, provider: int) -> None:
         tenant = self.tenant(provider)
         done = self.books.attempt(tenant.person, "withdraw_offer")
@@ -126,19 +134,23 @@ class Renting(RuleBasedStateMachine):
     @rule(renter=st.sampled_from(RENTERS), provider=providers, part=st.integers(0, 100))
     def open_and_accept(self, renter: str, provider: int, part: int) -> None:
         """So that most examples have leases that run."""
+        self.fix_the_token()
         if provider in self.books.offers:
             _, _, least, most = self.books.offers[provider]
             count = len(self.books.leases)
             self.open(renter, provider, least + (most - least) * part // 100)
             if len(self.books.leases) > count:
-                self.accept(0, 1)
+                self.accept_as(self.tenant(provider).person, count + 1)
 
     @precondition(lambda self: self.books.leases)
     @rule(pick=picks, who=st.sampled_from([1, 1, 1, 0]))
     def accept(self, pick: int, who: int) -> None:
+        lease_id, entry = self.pick(pick, LeaseState.RESERVED)
+        self.accept_as(self.party(entry, who), lease_id)
+
+    def accept_as(self, caller: str, lease_id: int) -> None:
         books = self.books
-        lease_id, entry = self.pick(pick)
-        caller = self.party(entry, who)
+        entry = books.leases[lease_id - 1]
         before = books.accepted.get(entry.provider)
         is_free = not (before and before.tenancy is entry.tenancy and before.is_running)
         allowed = (
@@ -163,7 +175,7 @@ class Renting(RuleBasedStateMachine):
     @rule(pick=picks, caller=callers)
     def reclaim(self, pick: int, caller: str) -> None:
         books = self.books
-        lease_id, entry = self.pick(pick)
+        lease_id, entry = self.pick(pick, LeaseState.RESERVED)
         allowed = entry.state is LeaseState.RESERVED and (
             caller == entry.renter or books.now > entry.accept_by
         )
@@ -175,10 +187,10 @@ class Renting(RuleBasedStateMachine):
         books.compare(lease_id)
 
     @precondition(lambda self: self.books.leases)
-    @rule(pick=picks, more=seconds, who=st.sampled_from([0, 0, 0, 1]))
+    @rule(pick=picks, more=st.integers(1, 700) | seconds, who=st.sampled_from([0, 0, 0, 1]))
     def extend(self, pick: int, more: int, who: int) -> None:
         books = self.books
-        lease_id, entry = self.pick(pick)
+        lease_id, entry = self.pick(pick, LeaseState.ACTIVE)
         caller = self.party(entry, who)
         paid = entry.escrow(entry.seconds + more) - entry.escrow(entry.seconds)
         allowed = (
@@ -198,7 +210,7 @@ class Renting(RuleBasedStateMachine):
     @rule(pick=picks, who=st.sampled_from([0, 0, 1, 1, 2]), confirmed=st.booleans())
     def end(self, pick: int, who: int, confirmed: bool) -> None:
         books = self.books
-        lease_id, entry = self.pick(pick)
+        lease_id, entry = self.pick(pick, LeaseState.ACTIVE)
         caller = self.party(entry, who)
         is_renter = caller == entry.renter
         allowed = entry.state is LeaseState.ACTIVE and (
@@ -224,7 +236,7 @@ class Renting(RuleBasedStateMachine):
     @precondition(lambda self: self.books.leases)
     @rule(pick=picks, count=st.sampled_from([0, 1, 2, 64, 2**255]), caller=callers)
     def judge(self, pick: int, count: int, caller: str) -> None:
-        lease_id, entry = self.pick(pick)
+        lease_id, entry = self.pick(pick, *BEGUN)
         done = self.books.attempt(caller, "judge", lease_id, count)
         assert done == (entry.state in (LeaseState.ACTIVE, LeaseState.ENDED))
         if done:
@@ -235,7 +247,7 @@ class Renting(RuleBasedStateMachine):
     @rule(pick=picks, who=st.integers(0, 2))
     def collect(self, pick: int, who: int) -> None:
         books = self.books
-        lease_id, entry = self.pick(pick)
+        lease_id, entry = self.pick(pick, *BEGUN)
         caller = self.party(entry, who)
         new = 0
         after = copy.copy(entry)
@@ -256,7 +268,7 @@ class Renting(RuleBasedStateMachine):
     @precondition(lambda self: self.books.leases)
     @rule(pick=picks, who=st.integers(0, 2))
     def settle(self, pick: int, who: int) -> None:
-        lease_id, entry = self.pick(pick)
+        lease_id, entry = self.pick(pick, *BEGUN)
         self.settle_as(self.party(entry, who), lease_id)
 
     def settle_as(self, caller: str, lease_id: int) -> bool:
@@ -295,51 +307,50 @@ class Renting(RuleBasedStateMachine):
             books.went += books.fees
             books.fees = 0
 
-    @rule(amount=st.integers(1, 1_000))
-    def send_by_mistake(self, amount: int) -> None:
+    @rule(amount=st.integers(0, 1_000), mode=st.sampled_from([0, 0, REVERT, RETURN_FALSE]))
+    def break_the_token(self, amount: int, mode: int) -> None:
+        """Or send some of it here by mistake."""
         if not self.books.is_broken:
             net = self.books.market.net
             net.token.transfer(net.rental, amount)
             self.books.stray += amount - amount * self.books.fee_percent // 100
-
-    @rule(mode=st.sampled_from([0, 0, REVERT, RETURN_FALSE]))
-    def break_the_token(self, mode: int) -> None:
         self.books.market.net.token.set_mode(mode)
         self.books.is_broken = mode != 0
 
-    @rule(percent=st.sampled_from([0, 0, 0, 1, 100]))
-    def change_the_fee(self, percent: int) -> None:
+    @rule(percent=st.sampled_from([0, 0, 1, 100]), person=st.sampled_from([*RENTERS, "provider 0"]))
+    def make_the_token_odd(self, percent: int, person: str) -> None:
+        """It takes a fee from then on, and somebody can be sent nothing."""
         self.books.market.net.token.set_fee(percent)
         self.books.fee_percent = percent
+        self.books.market.net.token.set_refusing(wallet(person), True)
+        self.books.refusing.add(person)
 
-    @rule(person=callers, refuses=st.booleans())
-    def refuse_tokens(self, person: str, refuses: bool) -> None:
-        self.books.market.net.token.set_refusing(wallet(person), refuses)
-        (self.books.refusing.add if refuses else self.books.refusing.discard)(person)
+    def fix_the_token(self) -> None:
+        books, token = self.books, self.books.market.net.token
+        token.set_mode(0)
+        token.set_fee(0)
+        books.is_broken, books.fee_percent = False, 0
+        for person in sorted(books.refusing):
+            token.set_refusing(wallet(person), False)
+        books.refusing.clear()
 
     # -- providers come and go
 
-    @rule(provider=providers)
-    def leave(self, provider: int) -> None:
-        tenant = self.tenant(provider)
-        if tenant.exit == 2**32 - 1:
-            with self.books.market.act(tenant.person):
-                self.books.market.net.registry.leave_provider()
-            tenant.exit = self.books.epoch + 1
-
     @rule(provider=providers, comes_back=st.booleans())
-    def take_over(self, provider: int, comes_back: bool) -> None:
-        """Somebody else gets the slot of who left, or the same wallet again."""
+    def come_and_go(self, provider: int, comes_back: bool) -> None:
+        """A provider leaves; then somebody else gets its slot, or the same wallet again."""
         books, tenant = self.books, self.tenant(provider)
         net = books.market.net
-        if tenant.exit == 2**32 - 1 or books.is_broken or books.fee_percent:
+        if tenant.exit == NO_EXIT:
+            with books.market.act(tenant.person):
+                net.registry.leave_provider()
+            tenant.exit = books.epoch + 1
             return
-        if tenant.person in books.refusing:
-            return
+        self.fix_the_token()
         due = max(
             books.start_of(tenant.exit) + UNSTAKE_DELAY, books.start_of(tenant.exit + REUSE_DELAY)
         )
-        boa.env.timestamp = max(books.now, due)
+        books.advance(max(books.now, due))
         net.registry.withdraw_provider(provider)
         self.heirs += 1
         person = tenant.person if comes_back else f"heir {self.heirs}"
@@ -353,31 +364,39 @@ class Renting(RuleBasedStateMachine):
 
     # -- time
 
-    @rule(length=st.integers(1, ACCEPT_SECONDS) | st.integers(1, 2 * EPOCH_SECONDS))
+    @rule(
+        length=st.integers(1, ACCEPT_SECONDS)
+        | st.integers(1, 2 * EPOCH_SECONDS)
+        | st.integers(3, 30).map(lambda epochs: epochs * EPOCH_SECONDS),
+    )
     def wait(self, length: int) -> None:
-        boa.env.timestamp += length
+        self.books.advance(self.books.now + length)
 
-    @rule(gone=aways, late=st.booleans())
-    def report(self, gone: frozenset[int], late: bool) -> None:
-        """A bundle of this epoch or, within the grace, of the one before; the first one counts."""
-        books = self.books
-        epoch = books.epoch - late
-        if epoch < 1 or books.is_closed(epoch) or epoch in books.bundles:
-            return
-        books.market.report(epoch, away=gone)
-        books.bundles[epoch] = gone
+    @rule(days=st.lists(st.tuples(deeds, picks), min_size=1, max_size=6))
+    def live(self, days: list[tuple[str, int]]) -> None:
+        """Several epochs, and what people do when one of them was closed."""
+        for deed, pick in days:
+            books = self.books
+            books.advance(books.start_of(books.epoch + 1) + GRACE_SECONDS)
+            if books.leases:
+                self.do(deed, pick)
 
-    @rule(seen=st.lists(st.none() | aways, min_size=1, max_size=5))
-    def live_on(self, seen: list[frozenset[int] | None]) -> None:
-        """Several epochs with bundles or without, to where the last one is closed."""
-        for gone in seen:
-            if gone is not None:
-                self.report(gone, False)
-            boa.env.timestamp = self.books.start_of(self.books.epoch + 1) + GRACE_SECONDS
-
-    @rule(epochs=st.integers(3, 30))
-    def sleep(self, epochs: int) -> None:
-        boa.env.timestamp += epochs * EPOCH_SECONDS
+    def do(self, deed: str, pick: int) -> None:
+        match deed:
+            case "judge":
+                self.judge(pick, 1 + pick % 3, STRANGER)
+            case "collect":
+                self.collect(pick, pick % 3)
+            case "extend":
+                self.extend(pick, 50 * (1 + pick), 0)
+            case "settle":
+                self.settle(pick, pick % 3)
+            case "open":
+                self.open_and_accept(RENTERS[pick % 2], pick % PROVIDERS, pick)
+            case "end":
+                self.end(pick, pick % 2, False)
+            case "confirm":
+                self.end(pick, 0, True)
 
     # -- what always holds
 
@@ -401,8 +420,10 @@ class Renting(RuleBasedStateMachine):
         books, token = self.books, self.books.market.net.token
         token.set_mode(REVERT)
         books.is_broken = True
-        boa.env.timestamp += MAX_LEASE_SECONDS + 3 * EPOCH_SECONDS
-        for lease_id, entry in enumerate(books.leases, start=1):
+        numbered = sorted(enumerate(books.leases, start=1), key=lambda each: each[1].ends_at)
+        for lease_id, entry in numbered:
+            due = max(entry.ends_at, entry.accept_by) + EPOCH_SECONDS + GRACE_SECONDS
+            books.advance(max(books.now, due))
             if entry.state is LeaseState.RESERVED:
                 assert books.attempt(STRANGER, "reclaim", lease_id)
                 books.owed[entry.renter] += entry.held
@@ -410,12 +431,7 @@ class Renting(RuleBasedStateMachine):
             elif entry.state in (LeaseState.ACTIVE, LeaseState.ENDED):
                 assert self.settle_as(STRANGER, lease_id)
         books.check()
-        token.set_mode(0)
-        token.set_fee(0)
-        books.is_broken, books.fee_percent = False, 0
-        for person in sorted(books.refusing):
-            token.set_refusing(wallet(person), False)
-        books.refusing.clear()
+        self.fix_the_token()
         for person in [person for person, amount in books.owed.items() if amount]:
             before = books.market.balance(person)
             amount = books.owed[person]
