@@ -19,16 +19,21 @@ from chain.endpoints import Endpoints
 from chain.identity import IdentityAdapter
 from chain.networks import find_network
 from chain.records import SlotKind
+from chain.rental_calls import RentalCalls
+from chain.rental_client import RentalClient
 from chain.signer import Signer
 from chain.transactions import TransactionManager
 from p2p_node.chain_access import open_endpoints
 from p2p_node.clock import Clock
 from p2p_node.duties.device_book import DeviceBook
 from p2p_node.duties.identifying import MachineSettings
+from p2p_node.duties.lease_confirming import LeaseConfirmer
 from p2p_node.duties.wallet_watch import watch_wallet
 from p2p_node.net import open_network
 from p2p_node.net.settings import NetworkSettings
 from p2p_node.node import Identity, Node
+from p2p_node.rental.contract import RentalContract
+from p2p_node.rental.settings import RentalSettings
 from p2p_node.roles.absent_provider import run_absent_provider
 from p2p_node.roles.bootstrap import run_bootstrap
 from p2p_node.roles.cheating_provider import run_cheating_provider
@@ -79,6 +84,7 @@ class AppSettings:
     network_key: bytes | None = field(default=None, repr=False)
     host: HostSettings = field(default_factory=HostSettings)
     machine: MachineSettings = field(default_factory=MachineSettings)
+    rental: RentalSettings = field(default_factory=RentalSettings)
     exit_with: Callable[[], bool] | None = None
     """Asked once a second: whether to end, because whoever started this node is gone."""
 
@@ -172,6 +178,7 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
             data_dir=settings.data_dir,
             host=settings.host,
             devices=DeviceBook(read_policy(settings.data_dir / POLICY_FILE)),
+            leases=LeaseConfirmer(RentalClient(rpc, deployment)),
             machine=settings.machine,
             keeper=IdentityAdapter(
                 rpc,
@@ -183,6 +190,9 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
                     wallet=keys.wallet,
                     node_key=network.node_key,
                 ),
+            ),
+            rental=RentalContract(
+                settings.rental, RentalClient(rpc, deployment), RentalCalls(deployment)
             ),
         )
         run_file = stack.enter_context(RunFile(settings.data_dir))

@@ -16,6 +16,7 @@ from p2p_node.duties.lease_confirming import LeaseConfirmer
 from p2p_node.duties.offence_book import OffenceBook
 from p2p_node.duties.reporting import ReportBook
 from p2p_node.net.api import Network
+from p2p_node.rental.contract import RentalContract
 from p2p_node.storage import AsyncStore
 from p2p_node.watcher import Watcher
 from p2p_node.workloads.host_settings import HostSettings
@@ -56,3 +57,5 @@ class Node:
     machine: MachineSettings = field(default_factory=MachineSettings)
     keeper: IdentityKeeper | None = None
     """Where a provider's machine is registered with peaq, if `machine` says so."""
+    rental: RentalContract | None = None
+    """Where a provider's machine is rented out, on a network that has leases."""

@@ -72,7 +72,6 @@ struct Report:
     vs: uint256  # EIP-2098: s, with v - 27 in the top bit; a word less of calldata than r, s, v
 
 _MASK_9: constant(uint256) = 2**9 - 1
-_MASK_15: constant(uint256) = 2**15 - 1
 _MASK_16: constant(uint256) = 2**16 - 1
 
 registry: public(immutable(address))
@@ -191,7 +190,7 @@ def submit(
     reported: uint256 = 0
     invalid: uint256 = 0
     checkers: uint256 = 0
-    units: uint256 = 0  # as in IConsensus.Bundle; Registry keeps them to 15 bits
+    units: uint256 = 0  # as in IConsensus.Bundle; Registry keeps them below 2**15
     # Of each report: stake units << 8 | 9 * seat.
     reporters: DynArray[uint256, results.MAX_SEATS] = []
     online_maps: DynArray[uint256, results.MAX_SEATS] = []
@@ -348,7 +347,7 @@ def submit(
         if ~(counts[0] & counts[1] & counts[2] & counts[3]) & lanes.BYTE_TOPS != 0:
             failing._fail("consensus: not the median")
 
-        # What is kept: scores without fraud, and in the spare bits of word j the units of seat j.
+        # What is kept: scores without fraud.
         if fraud != 0:
             for i: uint256 in range(4):
                 marked: uint256 = (fraud >> ((q << 6) + (i << 4))) & _MASK_16
@@ -363,11 +362,6 @@ def submit(
                 unsafe_add(last_two & lanes.EVEN, (last_two >> 16) & lanes.EVEN),
             ),
         )
-        four: uint256 = units >> (q << 6)
-        m[0] |= unsafe_mul(four & _MASK_15, lanes.TOP_STEPS) & lanes.H
-        m[1] |= unsafe_mul((four >> 16) & _MASK_15, lanes.TOP_STEPS) & lanes.H
-        m[2] |= unsafe_mul((four >> 32) & _MASK_15, lanes.TOP_STEPS) & lanes.H
-        m[3] |= unsafe_mul((four >> 48) & _MASK_15, lanes.TOP_STEPS) & lanes.H
         ring._entries[key].scores[q] = m
     # Checked once, at the end: what the arithmetic made of such a lane is undone by the revert.
     if invalid & lanes.H != 0:
@@ -383,7 +377,7 @@ def submit(
         weighted = unsafe_add(weighted, unsafe_mul(reporter >> 8, results._weight(used, deviating)))
 
     total: uint256 = lanes._sum_wide(sums)
-    ring._record(key, epoch, reported, deviations, used, online, fraud)
+    ring._record(key, epoch, reported, deviations, units, used, online, fraud)
     ring._epochs[epoch % ring.ring_epochs] = (
         epoch_word
         + (total << results.PROVIDER_TOTAL_SHIFT)
@@ -427,26 +421,28 @@ def bundle(epoch: uint256, shard: uint256) -> IConsensus.Bundle:
     @notice What the accepted bundle left beside the scores. Reverts if the ring does not hold it.
     """
     key: uint256 = ring._found(epoch, shard)
-    meta: uint256 = ring._entries[key].meta
+    first: uint256 = ring._half(key, epoch, 0)
+    second: uint256 = ring._half(key, epoch, results.HALF_SEATS)
     fraud: uint256 = 0
-    if meta & results.HAS_FRAUD != 0:
+    if first & results.HAS_FRAUD != 0:
         fraud = ring._entries[key].fraud
+    reported: uint256 = results._reported(first) | (
+        results._reported(second) << results.HALF_SEATS
+    )
     members: DynArray[uint256, results.MAX_SEATS] = self._members(ring._epoch_word(epoch), shard)
     checkers: uint256 = 0
-    units: uint256 = 0
     for seat: uint256 in range(len(members), bound=results.MAX_SEATS):
-        if results._reported(meta, seat):
+        if (reported >> seat) & 1 == 1:
             checkers |= members[seat] << (16 * seat)
-            scores: uint256 = ring._entries[key].scores[seat // 4][seat % 4]
-            units |= results._units(scores) << (16 * seat)
     return IConsensus.Bundle(
-        reported=(meta >> results.REPORTED_SHIFT) & _MASK_16,
-        deviations=meta & results.DEVIATIONS_MASK,
-        lanes=results._used(meta),
+        reported=reported,
+        deviations=results._deviations(first)
+        | (results._deviations(second) << results.DEVIATIONS_BITS),
+        lanes=results._used(first),
         online=ring._entries[key].online,
         fraud=fraud,
         checkers=checkers,
-        units=units,
+        units=results._all_units(first) | (results._all_units(second) << results.UNITS_BITS),
     )
 
 
@@ -458,13 +454,16 @@ def seat_result(epoch: uint256, shard: uint256, seat: uint256) -> (uint256, uint
     @return (uint256, uint256, uint256) Checker index, lanes in which the report deviates, lanes in
             use.
     """
-    meta: uint256 = ring._entries[ring._found(epoch, shard)].meta
-    if not results._reported(meta, seat):
+    key: uint256 = ring._found(epoch, shard)
+    half: uint256 = 0
+    if seat < results.MAX_SEATS:
+        half = ring._half(key, epoch, seat)
+    if (results._reported(half) >> (seat & 7)) & 1 == 0:
         failing._fail("consensus: no report")
     return (
         results._holder(ring._epoch_word(epoch), shard, seat, seats),
-        results._deviating(meta, seat),
-        results._used(meta),
+        results._deviating(half, seat),
+        results._used(half),
     )
 
 

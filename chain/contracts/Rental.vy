@@ -307,19 +307,21 @@ def accept(id: uint256):
     if not self._is_tenant(lease.tenant, word) or not slots._is_active(word, epoch):
         failing._fail("rental: provider is not active")
 
-    # What it had when it was last seen without a lease. One that was over only just now leaves no
-    # epoch in which the whole machine could be seen.
+    # What it had when it was last seen without a lease. A lease that reaches into the epochs that
+    # would be looked at leaves its base to this one: the score of a leased epoch is no proof, and
+    # would be multiplied once more by every further lease.
     base: uint256 = 0
+    until: uint256 = min(self._closed_until(), epoch)
     before: book.Lease = book._load(self._accepted[provider], book.ANY)
     is_inherited: bool = False
     if before.tenant == lease.tenant:
         if before.state == book.ACTIVE and block.timestamp < before.ends_at:
             failing._fail("rental: machine is leased")
-        is_inherited = self._epoch_of(before.ends_at) + _BASE_EPOCHS >= epoch
+        is_inherited = self._epoch_of(before.ends_at) + _BASE_EPOCHS >= until
     if is_inherited:
         base = before.terms >> book.BASE_SHIFT
     else:
-        base = self._base(provider, min(self._closed_until(), epoch))
+        base = self._base(provider, until)
     book._words[id].terms = lease.terms | (base << book.BASE_SHIFT)
 
     lease.state = book.ACTIVE
@@ -684,14 +686,15 @@ def _base(provider: uint256, until: uint256) -> uint256:
         # Of epoch 0 there is no bundle.
         if i < until:
             places[i] = (unsafe_sub(unsafe_sub(until, i), 1) << 32) | (provider >> 4)
-    words: uint256[192] = staticcall IConsensus(consensus).entries(places, _BASE_EPOCHS)
+    words: uint256[128] = staticcall IConsensus(consensus).entries(places, _BASE_EPOCHS, False)
     for i: uint256 in range(_BASE_EPOCHS):
-        score: uint256 = (words[unsafe_add(unsafe_mul(3, i), 1)] >> ((provider & 15) << 4)) & lanes.MAX_SCORE
+        scores: uint256 = words[unsafe_mul(2, i)]
+        score: uint256 = (scores >> ((provider & 15) << 4)) & lanes.MAX_SCORE
         if score > 0:
             return (
                 (places[i] >> 32)
                 | (score << 32)
-                | (results._provider_total(words[unsafe_add(unsafe_mul(3, i), 2)]) << 48)
+                | (results._provider_total(words[unsafe_add(unsafe_mul(2, i), 1)]) << 48)
             )
     return 0
 

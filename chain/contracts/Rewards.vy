@@ -25,8 +25,9 @@
         skipped, so that somebody who claims one of them first cannot make the rest of the
         transaction fail.
 @dev There is no owner and no way to take out what was funded but by earning it. A claim of many
-     epochs reads three cold words for each, two of the bundle and the epoch's, and one of pools
-     for four; what was paid is marked in one word for 224 epochs, and counted in one for 64.
+     epochs reads cold words: for each report the bundle's and the epoch's, for each epoch of a
+     provider one more, and one of pools for four epochs; what was paid is marked in one word for
+     224 epochs, and counted in one for 64.
 """
 
 from ethereum.ercs import IERC20
@@ -492,13 +493,22 @@ def _store_pools(epoch: uint256, pools: uint256[2]):
 
 @internal
 @view
-def _stored_pool(kind: uint256, epoch: uint256) -> uint256:
+def _pool_word(four: uint256) -> uint256:
     """
-    @notice One pool of a closed epoch that has not expired.
+    @notice The word of pools of the epochs from 4 * four on; 0 if none of them was promised any.
     """
-    word: uint256 = self._pools[(epoch >> 2) & (_POOL_WORDS - 1)]
-    if word & _MASK_32 != epoch >> 2:
+    word: uint256 = self._pools[four & (_POOL_WORDS - 1)]
+    if word & _MASK_32 != four:
         return 0
+    return word
+
+
+@internal
+@view
+def _pool_in(word: uint256, kind: uint256, epoch: uint256) -> uint256:
+    """
+    @notice One pool of an epoch, given the word of pools that it is in.
+    """
     first_bit: uint256 = unsafe_add(
         32, unsafe_mul(_POOL_BITS, unsafe_add(unsafe_mul(epoch & 3, 2), kind))
     )
@@ -514,7 +524,7 @@ def _pool_of(kind: uint256, epoch: uint256) -> uint256:
     if epoch >= self._closing_epoch() or epoch + _RING_EPOCHS <= self._current_epoch():
         return 0
     if epoch < self._state & _MASK_32:
-        return self._stored_pool(kind, epoch)
+        return self._pool_in(self._pool_word(epoch >> 2), kind, epoch)
     emission_bps: uint256 = staticcall ISteward(steward).value(_EMISSION_BPS)
     books: emission.Books = self._opened(emission_bps)[0]
     if epoch >= books.next + MAX_CLOSED:
@@ -536,7 +546,9 @@ def _fractions(
     @param tenant Of a provider the slot's word, of a checker the first epoch of the tenancy.
     @param places epoch << 32 | shard << 4 | seat, or epoch << 32 | provider index >> 4.
     """
-    words: uint256[3 * MAX_ITEMS] = staticcall IConsensus(consensus).entries(places, count)
+    words: uint256[2 * MAX_ITEMS] = staticcall IConsensus(consensus).entries(
+        places, count, kind == emission.CHECKERS
+    )
     # The epochs in which a tenant takes part: its own only, so that a reused slot's newcomer earns
     # nothing from before it joined. Consensus verified that a seat's checker was active.
     joined: uint256 = tenant
@@ -555,35 +567,32 @@ def _fractions(
     next: uint256 = 0
     seats: uint256 = _SEATS
     for i: uint256 in range(count, bound=MAX_ITEMS):
-        meta: uint256 = words[next]
-        scores: uint256 = words[unsafe_add(next, 1)]
-        epoch_word: uint256 = words[unsafe_add(next, 2)]
-        next = unsafe_add(next, 3)
+        word: uint256 = words[next]
+        epoch_word: uint256 = words[unsafe_add(next, 1)]
+        next = unsafe_add(next, 2)
         place: uint256 = places[i]
         epoch: uint256 = place >> 32
-        if meta == 0 or epoch < joined or epoch >= exit:
+        if word == 0 or epoch < joined or epoch >= exit:
             continue
         if kind == emission.PROVIDERS:
-            score: uint256 = (scores >> ((index & 15) << 4)) & lanes.MAX_SCORE
+            score: uint256 = (word >> ((index & 15) << 4)) & lanes.MAX_SCORE
             if score > 0:
                 fractions[i] = (score << 128) | results._provider_total(epoch_word)
             continue
 
         seat: uint256 = place & 15
         # Bits beyond the history are 0.
-        if (
-            epoch > latest
-            or (contributed >> unsafe_sub(latest, epoch)) & 1 == 0
-            or (meta >> unsafe_add(results.REPORTED_SHIFT, seat)) & 1 == 0
-        ):
+        if epoch > latest or (contributed >> unsafe_sub(latest, epoch)) & 1 == 0:
             continue
-        if index == results._holder(epoch_word, (place & _MASK_32) >> 4, seat, seats):
-            weight: uint256 = results._weight(
-                results._used(meta), results._deviating(meta, seat)
-            )
-            fractions[i] = (
-                unsafe_mul(weight, lanes._gather_tops(scores)) << 128
-            ) | results._checker_total(epoch_word)
+        # 9 bits and 16. Units are those of a seat that reported, so there is such a seat.
+        earned: uint256 = unsafe_mul(
+            results._weight(results._used(word), results._deviating(word, seat)),
+            results._units(word, seat),
+        )
+        if earned > 0 and index == results._holder(
+            epoch_word, (place & _MASK_32) >> 4, seat, seats
+        ):
+            fractions[i] = (earned << 128) | results._checker_total(epoch_word)
     return fractions
 
 
@@ -640,6 +649,8 @@ def _settle(
 
     sum: uint256 = 0
     items: uint256 = 0
+    four: uint256 = max_value(uint256)  # epochs whose word of pools is at hand
+    pools: uint256 = 0
     # The words of paid bits and of promises that are at work, written when it is another's turn.
     base_key: uint256 = self._paid_key(kind, index, 0, 0)
     key: uint256 = max_value(uint256)
@@ -652,9 +663,12 @@ def _settle(
         epoch: uint256 = place >> 32
         if fraction == 0 or epoch < expired:
             continue
+        if epoch >> 2 != four:
+            four = epoch >> 2
+            pools = self._pool_word(four)
         # An epoch that is not closed has no pool. 2**97 for a pool, 2**24 for a part: no overflow.
         amount: uint256 = unsafe_div(
-            unsafe_mul(self._stored_pool(kind, epoch), fraction >> 128), fraction & _MASK_128
+            unsafe_mul(self._pool_in(pools, kind, epoch), fraction >> 128), fraction & _MASK_128
         )
         if amount == 0:
             continue

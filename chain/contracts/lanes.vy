@@ -32,11 +32,8 @@ BELOW_H_BY_2: constant(uint256) = ONES * (2**15 - 2)
 EVEN_ONES: constant(uint256) = max_value(uint256) // (2**32 - 1)
 EVEN: constant(uint256) = EVEN_ONES * LANE
 
-# A bit at each of the sixteen multiples of 15 from 0 to 225, and the same from 15 to 240.
-# Multiplying 15 bits by the latter puts bit t at t + 15 * i for i from 1 to 16, no two in one
-# place; of these, `& H` keeps bit i at the top of lane i.
+# A bit at each of the sixteen multiples of 15 from 0 to 225.
 _STEPS: constant(uint256) = (2**240 - 1) // MAX_SCORE
-TOP_STEPS: constant(uint256) = _STEPS * 2**15
 
 
 @internal
@@ -57,17 +54,6 @@ def _spread(bits: uint256) -> uint256:
          Lane i keeps what is at 16 * i, which is bit i. Bit 15 is put in its lane by hand.
     """
     return (unsafe_mul(bits & MAX_SCORE, _STEPS) & ONES) | ((bits >> 15) << 240)
-
-
-@internal
-@pure
-def _gather_tops(word: uint256) -> uint256:
-    """
-    @notice The reverse of _spread for the top bits of the lanes: bit i is the top bit of lane i.
-    @dev The product puts lane i's bit at 16 * i + 240 - 15 * j for every j from 0 to 15, no two in
-         one place. Bit 240 + i of it is that of j = i and of no other lane.
-    """
-    return unsafe_mul((word >> 15) & ONES, TOP_STEPS) >> 240
 
 
 @internal

@@ -17,21 +17,23 @@
         So with bits 32..159 cleared it is the seed (Beacon.vy). The sums stay below 2**47 (2**32
         scores of 15 bits) and 2**52 (2**24 shards, 16 seats, weight 2**8, 15 bits of units).
 
-        One word per bundle, `meta`:
+        Two words per bundle, one for each half of the committee: half 0 is of seats 0..7, half 1 of
+        seats 8..15, and written only if one of them reported. Seat by seat, beginning with the
+        half's first:
 
-            bits   0..143   9 bits per seat: lanes in which its report deviates
-            bits 144..159   bit per seat: it reported
-            bits 160..175   provider slots of the shard allocated before the epoch, 1..256
-            bit  176        the word of fraud is of this bundle (it is written only if it is not 0)
+            bits   0..71    9 bits per seat: lanes in which its report deviates
+            bits  72..199   16 bits per seat: the stake units that its checker had when the bundle
+                            was accepted; 0 if the seat did not report
+            bits 200..207   bit per seat: it reported
+            bits 208..216   provider slots of the shard allocated before the epoch, 1..256
+            bit  217        in half 0: the word of fraud is of this bundle (it is written only if it
+                            is not 0)
             bits 224..255   epoch
 
-        And sixteen words of scores per bundle. In word w, lane by lane: 15 bits of score, and in
-        the lane's top bit, for lane i, bit i of the stake units that the checker of seat w had when
-        the bundle was accepted; 0 if the seat did not report.
+        And sixteen words of scores per bundle, lane l in word l // 16 (lanes.vy).
 """
 
 from . import committee as draw
-from . import lanes
 
 # Seats of a committee at most, and providers of a shard.
 MAX_SEATS: constant(uint256) = 16
@@ -43,16 +45,24 @@ CHECKER_TOTAL_SHIFT: constant(uint256) = 80
 CHECKER_SLOTS_SHIFT: constant(uint256) = 144
 _SEED_MASK: constant(uint256) = ((2**96 - 1) << 160) | EPOCH_MASK
 
-REPORTED_SHIFT: constant(uint256) = 144
-LANES_SHIFT: constant(uint256) = 160
-HAS_FRAUD: constant(uint256) = 1 << 176
-META_EPOCH_SHIFT: constant(uint256) = 224
-DEVIATIONS_MASK: constant(uint256) = 2**144 - 1
+HALF_SEATS: constant(uint256) = 8
+UNITS_SHIFT: constant(uint256) = 72
+REPORTED_SHIFT: constant(uint256) = 200
+LANES_SHIFT: constant(uint256) = 208
+HAS_FRAUD: constant(uint256) = 1 << 217
+HALF_EPOCH_SHIFT: constant(uint256) = 224
 
+# The fields of a half when they are put together or taken apart.
+DEVIATIONS_BITS: constant(uint256) = 72
+UNITS_BITS: constant(uint256) = 128
+
+_MASK_8: constant(uint256) = 2**8 - 1
 _MASK_9: constant(uint256) = 2**9 - 1
 _MASK_16: constant(uint256) = 2**16 - 1
 _MASK_48: constant(uint256) = 2**48 - 1
 _MASK_64: constant(uint256) = 2**64 - 1
+_MASK_72: constant(uint256) = 2**72 - 1
+_MASK_128: constant(uint256) = 2**128 - 1
 
 
 @internal
@@ -93,30 +103,69 @@ def _checker_slots(epoch_word: uint256) -> uint256:
 
 @internal
 @pure
-def _reported(meta: uint256, seat: uint256) -> bool:
+def _half_of(reported: uint256, deviations: uint256, units: uint256, half: uint256) -> uint256:
     """
-    @notice Whether the seat reported; False for seats that there are not.
-    @dev Bits 160 and up are of something else.
+    @notice What of these (as in IConsensus.Bundle) is of the seats of a half, as it is kept there.
     """
-    return seat < MAX_SEATS and (meta >> unsafe_add(REPORTED_SHIFT, seat)) & 1 == 1
+    return (
+        ((deviations >> unsafe_mul(DEVIATIONS_BITS, half)) & _MASK_72)
+        | (((units >> unsafe_mul(UNITS_BITS, half)) & _MASK_128) << UNITS_SHIFT)
+        | (((reported >> unsafe_mul(HALF_SEATS, half)) & _MASK_8) << REPORTED_SHIFT)
+    )
 
 
 @internal
 @pure
-def _used(meta: uint256) -> uint256:
+def _reported(half: uint256) -> uint256:
+    """
+    @notice Bit per seat of the half: it reported.
+    """
+    return (half >> REPORTED_SHIFT) & _MASK_8
+
+
+@internal
+@pure
+def _deviations(half: uint256) -> uint256:
+    """
+    @notice 9 bits per seat of the half: lanes in which its report deviates.
+    """
+    return half & _MASK_72
+
+
+@internal
+@pure
+def _all_units(half: uint256) -> uint256:
+    """
+    @notice 16 bits per seat of the half: the stake units of its checker.
+    """
+    return (half >> UNITS_SHIFT) & _MASK_128
+
+
+@internal
+@pure
+def _used(half: uint256) -> uint256:
     """
     @notice Lanes in use: provider slots of the shard.
     """
-    return (meta >> LANES_SHIFT) & _MASK_16
+    return (half >> LANES_SHIFT) & _MASK_9
 
 
 @internal
 @pure
-def _deviating(meta: uint256, seat: uint256) -> uint256:
+def _deviating(half: uint256, seat: uint256) -> uint256:
     """
-    @notice Lanes in which the report of `seat`, which is below 16, deviates.
+    @notice Lanes in which the report of `seat`, which is one of the half, deviates.
     """
-    return (meta >> unsafe_mul(9, seat)) & _MASK_9
+    return (half >> unsafe_mul(9, seat & 7)) & _MASK_9
+
+
+@internal
+@pure
+def _units(half: uint256, seat: uint256) -> uint256:
+    """
+    @notice The stake units of `seat`, which is one of the half; 0 if it did not report.
+    """
+    return (half >> unsafe_add(UNITS_SHIFT, (seat & 7) << 4)) & _MASK_16
 
 
 @internal
@@ -131,15 +180,6 @@ def _weight(used: uint256, deviating: uint256) -> uint256:
     if unsafe_mul(2, deviating) > used:
         return 0
     return unsafe_sub(used, deviating)
-
-
-@internal
-@pure
-def _units(scores: uint256) -> uint256:
-    """
-    @notice The stake units in the spare bits of word w of the scores, which are those of seat w.
-    """
-    return lanes._gather_tops(scores)
 
 
 @internal

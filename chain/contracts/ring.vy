@@ -8,19 +8,19 @@
         by (results.vy has the layout). An entry names its epoch, so an old one is never taken for a
         new one; it is there until the bundle of the same shard ring_epochs later overwrites it.
 @dev In steady state a bundle writes words that were written before: 5,000 gas each instead of
-     22,100. A bundle takes 18 words: the sixteen of scores have a spare bit in each lane, and those
-     of word j hold the stake units of the checker on seat j, for 5,000 gas less. Which checker that
-     was follows from the epoch's seed, which costs nothing to keep beside the totals. So what a
-     report earns depends on nothing that may change later.
+     22,100. A bundle takes 19 words, one of which is written only if a seat from 8 on reported.
+     What a report earns is all in one of them, beside the epoch's: a claim reads two words for
+     each report, and a bundle is read by many claims. Whose report it was follows from the epoch's
+     seed, which costs nothing to keep beside the totals. So what a report earns depends on nothing
+     that may change later.
 """
 
 from . import failing
-from . import lanes
 from . import results
 
 # A bundle as stored.
 struct Entry:
-    meta: uint256
+    halves: uint256[2]  # of the committee
     online: uint256
     fraud: uint256
     scores: uint256[4][4]  # word w is [w // 4][w % 4]
@@ -64,7 +64,7 @@ def scores(epoch: uint256, shard: uint256) -> uint256[16]:
     key: uint256 = self._found(epoch, shard)
     words: uint256[16] = empty(uint256[16])
     for w: uint256 in range(16):
-        words[w] = self._entries[key].scores[w // 4][w % 4] & ~lanes.H
+        words[w] = self._entries[key].scores[w // 4][w % 4]
     return words
 
 
@@ -107,15 +107,19 @@ def epoch_words(first: uint256, count: uint256) -> DynArray[uint256, MAX_READ]:
 
 @external
 @view
-def entries(places: uint256[MAX_READ], count: uint256) -> uint256[3 * MAX_READ]:
+def entries(
+    places: uint256[MAX_READ], count: uint256, of_seats: bool
+) -> uint256[2 * MAX_READ]:
     """
-    @notice For each of the first `count` places three words: the bundle's meta, its word of scores
-            w, and the epoch's. Zeros if the ring does not hold the bundle.
+    @notice For each of the first `count` places two words: one of the bundle, and the epoch's. Of
+            a seat, the word of the bundle is that of its half of the committee; of providers, it is
+            word w of the scores. Zeros if the ring does not hold the bundle, or nobody of the half
+            reported.
     @dev Arrays of fixed length: they are copied at once, dynamic ones word by word.
-    @param places epoch << 32 | shard << 4 | w for each. As w stands for sixteen providers and for a
-           seat, the place of a provider is epoch << 32 | index >> 4.
+    @param places epoch << 32 | shard << 4 | seat or w for each. As w stands for sixteen providers,
+           the place of a provider is epoch << 32 | index >> 4.
     """
-    words: uint256[3 * MAX_READ] = empty(uint256[3 * MAX_READ])
+    words: uint256[2 * MAX_READ] = empty(uint256[2 * MAX_READ])
     next: uint256 = 0
     size: uint256 = ring_epochs
     for i: uint256 in range(count, bound=MAX_READ):
@@ -124,14 +128,18 @@ def entries(places: uint256[MAX_READ], count: uint256) -> uint256[3 * MAX_READ]:
         # 28 bits of shard and at most 8 of ring: no overflow.
         at: uint256 = epoch % size
         key: uint256 = unsafe_add(unsafe_mul((place >> 4) & (2**28 - 1), size), at)
-        meta: uint256 = self._entries[key].meta
-        if meta >> results.META_EPOCH_SHIFT == epoch:
+        half: uint256 = 0
+        if of_seats:
+            half = (place >> 3) & 1
+        word: uint256 = self._entries[key].halves[half]
+        if word >> results.HALF_EPOCH_SHIFT == epoch:
             epoch_word: uint256 = self._epochs[at]
             if epoch_word & results.EPOCH_MASK == epoch:
-                words[next] = meta
-                words[unsafe_add(next, 1)] = self._entries[key].scores[(place >> 2) & 3][place & 3]
-                words[unsafe_add(next, 2)] = epoch_word
-        next = unsafe_add(next, 3)
+                if not of_seats:
+                    word = self._entries[key].scores[(place >> 2) & 3][place & 3]
+                words[next] = word
+                words[unsafe_add(next, 1)] = epoch_word
+        next = unsafe_add(next, 2)
     return words
 
 
@@ -145,7 +153,7 @@ def _key(epoch: uint256, shard: uint256) -> uint256:
 @view
 def _holds(key: uint256, epoch: uint256) -> bool:
     # No bundle is of epoch 0, before which there were no slots; an empty entry looks like it.
-    return self._entries[key].meta >> results.META_EPOCH_SHIFT == epoch and epoch > 0
+    return self._entries[key].halves[0] >> results.HALF_EPOCH_SHIFT == epoch and epoch > 0
 
 
 @internal
@@ -158,6 +166,19 @@ def _found(epoch: uint256, shard: uint256) -> uint256:
     if not self._holds(key, epoch):
         failing._fail("consensus: no bundle")
     return key
+
+
+@internal
+@view
+def _half(key: uint256, epoch: uint256, seat: uint256) -> uint256:
+    """
+    @notice Of a bundle that the ring holds, the half of the committee with `seat`, which is below
+            16; 0 if nobody of it reported.
+    """
+    word: uint256 = self._entries[key].halves[unsafe_div(seat, results.HALF_SEATS)]
+    if word >> results.HALF_EPOCH_SHIFT != epoch:
+        return 0
+    return word
 
 
 @internal
@@ -178,6 +199,7 @@ def _record(
     epoch: uint256,
     reported: uint256,
     deviations: uint256,
+    units: uint256,
     used: uint256,
     online: uint256,
     fraud: uint256,
@@ -185,14 +207,12 @@ def _record(
     """
     @notice Stores a bundle's words but the scores, which the caller has stored.
     """
-    meta: uint256 = (
-        deviations
-        | (reported << results.REPORTED_SHIFT)
-        | (used << results.LANES_SHIFT)
-        | (epoch << results.META_EPOCH_SHIFT)
-    )
+    common: uint256 = (used << results.LANES_SHIFT) | (epoch << results.HALF_EPOCH_SHIFT)
+    half: uint256 = common | results._half_of(reported, deviations, units, 0)
     if fraud != 0:
-        meta |= results.HAS_FRAUD
+        half |= results.HAS_FRAUD
         self._entries[key].fraud = fraud
-    self._entries[key].meta = meta
+    self._entries[key].halves[0] = half
+    if reported >> results.HALF_SEATS != 0:
+        self._entries[key].halves[1] = common | results._half_of(reported, deviations, units, 1)
     self._entries[key].online = online

@@ -25,8 +25,8 @@ NO_EXIT: constant(uint256) = 2**32 - 1
 # worth more.
 MAX_UNITS: constant(uint256) = 2**32 - 1
 
-# A checker's stake, with what was delegated to it, weighs no more than this: what a seat weighed is
-# kept in 15 bits (ring.vy).
+# A checker's stake, with what was delegated to it, weighs no more than this: what a seat weighed has
+# 16 bits where it is kept (results.vy).
 MAX_CHECKER_UNITS: constant(uint256) = 2**15 - 1
 
 _WALLET_MASK: constant(uint256) = 2**160 - 1

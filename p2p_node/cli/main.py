@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "doctor": "check this machine: GPUs, software, data directory, chain",
     "deploy": "put the contracts on a chain",
     "stake": "add to a stake, leave, get it back",
+    "rent": "lease a machine, use it, end the lease, get receipts",
+    "lease": "show and end the leases of a provider's machine",
     "delegate": "entrust stake to a checker, take it back, collect",
     "wallet": "create, import and show a node's wallet",
     "devchain": "run a chain for development on this machine",

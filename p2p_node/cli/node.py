@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             tier=TIERS[config.machine_tier],
             most_bond=config.machine_bond * 10**18,
         ),
+        rental=config.rental,
         exit_with=is_orphaned() if arguments.exit_with_parent else None,
     )
     endpoints = ", ".join(map(redact_url, config.rpc))

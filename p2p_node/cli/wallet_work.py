@@ -31,6 +31,17 @@ def require_deployment(settings: Mapping[str, Any]) -> Deployment:
 
 def run_work(settings: Mapping[str, Any], arguments: argparse.Namespace, work: Work) -> None:
     """Open the wallet, do the work, and show its result; progress goes to standard error."""
+    result = do_work(settings, arguments, work)
+    if arguments.json:
+        show_json(result)
+    else:
+        show_lines([str(result["said"])])
+
+
+def do_work(
+    settings: Mapping[str, Any], arguments: argparse.Namespace, work: Work
+) -> dict[str, Any]:
+    """Open the wallet, do the work, and return its result."""
     deployment = require_deployment(settings)
     prompt = _ask_password if sys.stdin.isatty() else None
     password = read_password(settings["wallet_password_file"], os.environ, prompt)
@@ -39,15 +50,12 @@ def run_work(settings: Mapping[str, Any], arguments: argparse.Namespace, work: W
 
     async def do() -> None:
         async with open_session(
-            settings["data_dir"], settings["rpc"], deployment, signer, _tell
+            settings["data_dir"], settings["rpc"], deployment, signer, tell
         ) as session:
             result.update(await work(session, arguments))
 
     trio.run(do)
-    if arguments.json:
-        show_json(result)
-    else:
-        show_lines([str(result["said"])])
+    return result
 
 
 def describe(transaction: bytes, said: str, **values: object) -> dict[str, Any]:
@@ -55,7 +63,8 @@ def describe(transaction: bytes, said: str, **values: object) -> dict[str, Any]:
     return {"tx": f"0x{transaction.hex()}", "said": said, **values}
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -23,6 +23,7 @@ from p2p_node.duties.registering import ensure_registered
 from p2p_node.duties.rounds import Conduct, Send, run_rounds
 from p2p_node.duties.transfer_serving import TransferServer
 from p2p_node.node import Node
+from p2p_node.rental.landlord import make_landlord
 from protocols.membership import EpochView
 from protocols.messages import Role
 from protocols.reports import Report
@@ -32,16 +33,19 @@ AssessAs = Callable[[Node, EpochView, Shard, Seat, int], Awaitable[Report | None
 """Judges one shard from one seat, as the checker with this index."""
 
 
-async def participate_as_provider(node: Node, host: Host, leased: Leased = lambda: 0) -> None:
+async def participate_as_provider(node: Node, host: Host, leased: Leased | None = None) -> None:
     """Join as a provider if need be, then serve jobs with what `host` offers until cancelled.
 
-    None is taken while `leased` names a lease.
+    None is taken while `leased` names a lease; without it, that is as the landlord says.
     """
     follow_announcements(node)
     follow_challenges(node)
     index = await ensure_registered(node, Role.PROVIDER)
     slot = await node.chain.slot(SlotKind.PROVIDER, index)
+    landlord = make_landlord(node, index, host.devices)
+    leased = leased or landlord.leased
     transfers = TransferServer(node, index, leased)
+    landlord.show_receipts(transfers.newest_receipts)
     transfers.serve()
     reporter = DeviceReporter(node)
     reporter.serve()
@@ -50,6 +54,7 @@ async def participate_as_provider(node: Node, host: Host, leased: Leased = lambd
         nursery.start_soon(announce, node, Role.PROVIDER)
         nursery.start_soon(claim_forever, node, Role.PROVIDER, index, slot.since_epoch)
         nursery.start_soon(server.run)
+        nursery.start_soon(landlord.run)
         if node.keeper is not None:
             nursery.start_soon(identify, node.keeper, node.machine, node.network.counters)
 

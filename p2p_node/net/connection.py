@@ -46,7 +46,7 @@ class Upgrader:
         limits, times = settings.limits, settings.times
         self._options = MuxerOptions(
             window=limits.stream_window,
-            max_unread=limits.max_unread,
+            max_lent=limits.max_lent_window,
             budget=UnreadBudget(limits.max_unread_total),
             max_inbound_streams=limits.max_inbound_streams_per_peer,
             max_pending_write=limits.max_pending_write,

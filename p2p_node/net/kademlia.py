@@ -105,8 +105,11 @@ class Kademlia:
         """Look for one peer unless that was done a moment ago; few searches run at once.
 
         A checker whose shard has many dead providers asks for all of them in every slot; a search
-        each would cost the network more than they are worth. False when no search was made.
+        each would cost the network more than they are worth. False when no search was made; where
+        nobody can be asked yet there is none.
         """
+        if not self.known:
+            return False
         now = trio.current_time()
         if now - self._searched.get(peer, -inf) < _SEARCH_AGAIN_AFTER:
             return False

@@ -6,7 +6,7 @@ from typing import Protocol
 import trio
 
 from p2p_node.net.errors import StreamEndedError
-from p2p_node.net.yamux_wire import FIN, INITIAL_WINDOW, MAX_SEND_WINDOW, RST
+from p2p_node.net.yamux_wire import FIN, INITIAL_WINDOW, MAX_FRAME, MAX_SEND_WINDOW, RST
 
 _ABANDONED_FOR = 10.0
 """Seconds a peer has to close its half of a stream that we closed and no longer read."""
@@ -17,7 +17,7 @@ class MuxerOptionsView(Protocol):
 
     @property
     def window(self) -> int:
-        """Bytes the peer may be ahead of the reader."""
+        """Bytes the peer may be ahead of the reader, where the connection has them to lend."""
 
 
 class StreamMuxer(Protocol):
@@ -34,7 +34,7 @@ class StreamMuxer(Protocol):
     async def wait_writable(self) -> None:
         """Wait until it is."""
 
-    def send_data(self, stream_id: int, data: bytes) -> None:
+    def send_data(self, stream_id: int, data: bytes | memoryview) -> None:
         """Send a data frame."""
 
     def send_window(self, stream_id: int, delta: int) -> None:
@@ -45,6 +45,9 @@ class StreamMuxer(Protocol):
 
     def read_bytes(self, count: int) -> None:
         """Account for bytes that left a buffer."""
+
+    def lend(self, wanted: int) -> int:
+        """Lend a stream so many bytes of window, or what is left of those of the connection."""
 
     def forget(self, stream: "MuxStream") -> None:
         """Drop a stream that is over."""
@@ -63,7 +66,9 @@ class MuxStream:
         self._muxer = muxer
         self._buffer = bytearray()
         self._sink: Callable[[bytes], None] | None = None
-        self.receive_left = muxer.options.window
+        self.lent = 0
+        """Bytes of window beyond the initial one, lent by the connection."""
+        self.receive_left = INITIAL_WINDOW
         self._read_since_update = 0
         self._send_window = INITIAL_WINDOW
         self._readers = trio.lowlevel.ParkingLot()
@@ -127,26 +132,43 @@ class MuxStream:
         self._read_since_update += count
         if self._peer_done or self._failure is not None:
             return
-        if self._read_since_update * 2 >= self._muxer.options.window:
+        if self._read_since_update * 2 >= INITIAL_WINDOW + self.lent:
             self.receive_left += self._read_since_update
-            self._muxer.send_window(self.stream_id, self._read_since_update)
+            self._muxer.send_window(self.stream_id, self._read_since_update + self.widen())
             self._read_since_update = 0
+
+    def widen(self) -> int:
+        """Give the peer more window, if there is more; returns by how much."""
+        wanted = self._muxer.options.window - INITIAL_WINDOW - self.lent
+        more = self._muxer.lend(wanted) if wanted > 0 else 0
+        self.lent += more
+        self.receive_left += more
+        return more
 
     # Writing.
 
     async def write(self, data: bytes) -> None:
-        """Send all of `data`, waiting for the peer's window and the socket."""
+        """Send all of `data`, waiting for the peer's window and the socket.
+
+        Whoever is cancelled half-way has the stream reset: what came next would be taken for the
+        rest. Cancelled before anything was sent, it is as it was.
+        """
         view = memoryview(data)
-        while view:
-            await self._muxer.wait_writable()
-            self._check_writable()
-            if not self._send_window:
-                await self._writers.park()
-                continue
-            take = min(self._send_window, len(view), 64 * 1024)
-            self._send_window -= take
-            self._muxer.send_data(self.stream_id, bytes(view[:take]))
-            view = view[take:]
+        try:
+            while view:
+                await self._muxer.wait_writable()
+                self._check_writable()
+                if not self._send_window:
+                    await self._writers.park()
+                    continue
+                take = min(self._send_window, len(view), MAX_FRAME)
+                self._send_window -= take
+                self._muxer.send_data(self.stream_id, view[:take])
+                view = view[take:]
+        except trio.Cancelled:
+            if len(view) < len(data):
+                self.reset()
+            raise
 
     def try_write(self, data: bytes) -> bool:
         """Send all of `data` at once if that takes no waiting. Raises StreamEndedError."""

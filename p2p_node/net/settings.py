@@ -55,10 +55,11 @@ class NetworkLimits:
     stream_window: int = 1 * MIB
     """Bytes one stream may be ahead of its reader. yamux's own 256 KiB would cap a stream at
     5 MB/s over a round trip of 50 ms."""
-    max_unread: int = 4 * MIB
-    """Unread bytes over all streams of one connection; a peer above it is disconnected."""
+    max_lent_window: int = 4 * MIB
+    """Window beyond yamux's own 256 KiB over all streams of one connection: the first five have all
+    of `stream_window`. So with 64 streams of the peer's it can have 20 MiB unread here."""
     max_unread_total: int = 256 * MIB
-    """The same over all connections; the peer whose data exceeds it is disconnected."""
+    """Unread bytes over all connections; beyond it the peer with the most is disconnected."""
     max_pending_write: int = 1 * MIB
     """Bytes waiting for one socket before writers to it have to wait."""
     seen_messages: int = 32_768

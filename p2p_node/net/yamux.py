@@ -7,13 +7,16 @@ the memory; and never pings to find a dead peer. `MuxerMultistream` creates that
 it cannot be replaced through its options.
 
 Here a window update is sent when half the window has been read, frames are parsed as they arrive,
-written without switching tasks, and a peer that breaks flow control loses its connection.
+written without switching tasks, and a peer that breaks flow control loses its connection. All
+streams of a connection have the window that the protocol gives them; what goes beyond it is lent
+from one amount for the connection, so a peer that keeps to its windows cannot fill the memory, and
+needs no other bound that it could break without knowing it.
 
 Source: https://github.com/hashicorp/yamux/blob/master/spec.md and libp2p's note on windows.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 from libp2p.io.exceptions import ConnectionClosedError
@@ -29,8 +32,8 @@ from p2p_node.net.yamux_wire import (
     GO_AWAY,
     GO_AWAY_NORMAL,
     HEADER,
-    INITIAL_WINDOW,
     KNOWN_FLAGS,
+    MAX_FRAME,
     PING,
     RST,
     SYN,
@@ -39,9 +42,9 @@ from p2p_node.net.yamux_wire import (
 
 PROTOCOL = "/yamux/1.0.0"
 
-_MAX_FRAME = 64 * 1024 - HEADER.size
 _MAX_PINGS_PER_TICK = 100
 _CLOSED_HERE = "closed here"
+_TOO_MUCH_UNREAD = "too much unread data"
 
 
 class YamuxViolationError(Exception):
@@ -50,10 +53,11 @@ class YamuxViolationError(Exception):
 
 @dataclass(slots=True)
 class UnreadBudget:
-    """Unread bytes over all connections of a node."""
+    """Unread bytes over all connections of a node, and whose they are."""
 
     most: int
     used: int = 0
+    holders: "set[Muxer]" = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class MuxerOptions:
     """Bounds and waits of one connection; see `NetworkLimits` and `NetworkTimes`."""
 
     window: int
-    max_unread: int
+    max_lent: int
     budget: UnreadBudget
     max_inbound_streams: int
     max_pending_write: int
@@ -92,6 +96,8 @@ class Muxer:
         self._streams: dict[int, MuxStream] = {}
         self._inbound = 0
         self._unread = 0
+        self._lent = 0
+        options.budget.holders.add(self)
         self._rest = b""
         self._body: MuxStream | None = None
         self._body_left = 0
@@ -148,6 +154,7 @@ class Muxer:
             stream.connection_ended(reason)
         self._streams.clear()
         self._writers.unpark_all()
+        self.options.budget.holders.discard(self)
         self._ended.set()
 
     def abort(self) -> None:
@@ -166,7 +173,7 @@ class Muxer:
         stream = MuxStream(self, self._next_id, inbound=False)
         self._next_id += 2
         self._streams[stream.stream_id] = stream
-        self._frame(WINDOW_UPDATE, SYN, stream.stream_id, self.options.window - INITIAL_WINDOW)
+        self._frame(WINDOW_UPDATE, SYN, stream.stream_id, stream.widen())
         return stream
 
     async def probe(self, within: float) -> None:
@@ -192,13 +199,13 @@ class Muxer:
         if self._end is not None:
             raise StreamEndedError("connection ended", self._end)
 
-    def send_data(self, stream_id: int, data: bytes) -> None:
+    def send_data(self, stream_id: int, data: bytes | memoryview) -> None:
         """Send `data`; the stream has reserved window for it."""
-        if len(data) <= _MAX_FRAME:
-            self._send(HEADER.pack(0, DATA, 0, stream_id, len(data)) + data)
+        if len(data) <= MAX_FRAME:
+            self._send(b"".join((HEADER.pack(0, DATA, 0, stream_id, len(data)), data)))
             return
-        for start in range(0, len(data), _MAX_FRAME):
-            self.send_data(stream_id, data[start : start + _MAX_FRAME])
+        for start in range(0, len(data), MAX_FRAME):
+            self.send_data(stream_id, data[start : start + MAX_FRAME])
 
     def send_window(self, stream_id: int, delta: int) -> None:
         """Give the peer leave to send `delta` more bytes."""
@@ -215,8 +222,15 @@ class Muxer:
 
     def forget(self, stream: MuxStream) -> None:
         """A stream is over in both directions."""
-        if self._streams.pop(stream.stream_id, None) is not None and stream.inbound:
-            self._inbound -= 1
+        if self._streams.pop(stream.stream_id, None) is not None:
+            self._inbound -= stream.inbound
+            self._lent -= stream.lent
+
+    def lend(self, wanted: int) -> int:
+        """Lend a stream so many bytes of window, or what is left of those of the connection."""
+        given = max(0, min(wanted, self.options.max_lent - self._lent))
+        self._lent += given
+        return given
 
     # Writing.
 
@@ -267,8 +281,10 @@ class Muxer:
                 return self.close(str(violation))
             if self._end is not None:
                 return None
-            if not self.writable:
+            if self._connection.tcp.unsent > 2 * self.options.max_pending_write:
                 # Answers to pings and openings pile up at a peer that does not read: wait for it.
+                # What streams write alone never gets this far: two honest sides that both stopped
+                # reading because they have much to send would wait for each other.
                 try:
                     await self.wait_writable()
                 except StreamEndedError:
@@ -328,8 +344,12 @@ class Muxer:
         self._unread += len(chunk)
         budget.used += len(chunk)
         stream.data_received(chunk)
-        if self._unread > self.options.max_unread or (self._unread and budget.used > budget.most):
-            raise YamuxViolationError("too much unread data")
+        if budget.used > budget.most:
+            largest = max(budget.holders, key=lambda muxer: muxer._unread)
+            if largest is self:
+                raise YamuxViolationError(_TOO_MUCH_UNREAD)
+            largest._on_refused(_TOO_MUCH_UNREAD)
+            largest.close(_TOO_MUCH_UNREAD)
         if not self._body_left:
             self._after(stream, self._body_flags)
 
@@ -360,7 +380,7 @@ class Muxer:
         stream = MuxStream(self, stream_id, inbound=True)
         self._streams[stream_id] = stream
         self._inbound += 1
-        self._frame(WINDOW_UPDATE, ACK, stream_id, self.options.window - INITIAL_WINDOW)
+        self._frame(WINDOW_UPDATE, ACK, stream_id, stream.widen())
         self._on_stream(stream)
 
     def _ping(self, flags: int, value: int) -> None:

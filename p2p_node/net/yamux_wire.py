@@ -5,6 +5,9 @@ import struct
 HEADER = struct.Struct("!BBHII")
 """Version, type, flags, stream id, length (of data, or a window delta, or a ping's value)."""
 
+MAX_FRAME = 65_535 - 16 - HEADER.size
+"""Bytes of data in a frame that we send: with its header it fills one Noise record."""
+
 DATA = 0
 WINDOW_UPDATE = 1
 PING = 2

@@ -24,7 +24,7 @@ from pathlib import Path
 import trio
 
 from p2p_node.net.errors import DeadlineError, PeerUnreachableError, StreamEndedError
-from p2p_node.rental.beneath import NoSuchPathError
+from p2p_node.rental.beneath import NoSuchPathError, Owner
 from p2p_node.rental.channel import Channel
 from p2p_node.rental.together import run_together
 from p2p_node.rental.tree_reading import AHEAD, Frame, Have, Tree, TreeReader, scan
@@ -110,15 +110,22 @@ async def send_tree(channel: Channel, tree: Tree, progress: Progress = ignore) -
 
 
 async def receive_tree(
-    channel: Channel, base: Path, path: bytes, limits: TreeLimits, progress: Progress = ignore
+    channel: Channel,
+    base: Path,
+    path: bytes,
+    limits: TreeLimits,
+    progress: Progress = ignore,
+    *,
+    owner: Owner = None,
 ) -> Transferred:
     """Take a tree from the other side's `send_tree` into `path` of the folder `base`.
 
-    Makes the folder. Nothing is written beyond `limits`, and no file gets its name before its
-    digest holds. Raises TransferError when this side cannot go on or the other one does not,
-    otherwise what Channel raises.
+    Makes the folder. What it makes belongs to `owner`. Nothing is written beyond `limits`, and no
+    file gets its name before its digest holds. Raises TransferError when this side cannot go on or
+    the other one does not, otherwise what Channel raises.
     """
-    receiving = _Receiving(channel, base, path, limits, progress)
+    make = partial(TreeWriter, base, path, limits, owner, trio.from_thread.check_cancelled)
+    receiving = _Receiving(channel, make, progress)
     return await _with_last_word(channel, receiving.run)
 
 
@@ -286,13 +293,11 @@ class _Receiving:
     def __init__(
         self,
         channel: Channel,
-        base: Path,
-        path: bytes,
-        limits: TreeLimits,
+        make: Callable[[], TreeWriter],
         progress: Progress,
     ) -> None:
         self._channel = channel
-        self._make = partial(TreeWriter, base, path, limits, trio.from_thread.check_cancelled)
+        self._make = make
         self._progress = progress
         self._arrived: list[tuple[FrameKind, memoryview]] = []
         self._waiting = 0

@@ -14,12 +14,13 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2p_node.net.errors import MessageTooLongError
-from p2p_node.rental.beneath import open_base, open_file, open_folder
+from p2p_node.rental.beneath import Owner, give, open_base, open_file, open_folder
 from p2p_node.rental.tree_reading import AHEAD
 from protocols.errors import MalformedError, RemoteError
 from protocols.lease_frames import (
@@ -38,15 +39,21 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 _BLOCK = 1 << 20
+_TOGETHER = 64
+"""Complete files that are brought to the disk together."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeLimits:
-    """What a transfer may bring: files and empty folders, bytes of all, parts of a path."""
+    """What a transfer may bring: files and empty folders, bytes of all, parts of a path.
+
+    `room` is for the bytes that arrive, which are fewer where files are here already.
+    """
 
     files: int
     size: int
     depth: int = MAX_DEPTH
+    room: int | None = None
 
 
 @dataclass(slots=True)
@@ -87,9 +94,11 @@ class TreeWriter:
         base: Path,
         path: bytes,
         limits: TreeLimits,
+        owner: Owner = None,
         check_cancelled: Callable[[], None] = lambda: None,
     ) -> None:
         self._limits = limits
+        self._owner = owner
         self._check_cancelled = check_cancelled
         self._expected: deque[_Expected] = deque()
         self._announced: tuple[int, int] | None = None
@@ -99,6 +108,7 @@ class TreeWriter:
         self._file = -1
         self._current: _Expected | None = None
         self._position = 0
+        self._whole: list[tuple[_Expected, int]] = []
         self._changed: set[tuple[bytes, ...]] = {()}
         self.placed = 0
         """Bytes of files that are done, and of the current one so far."""
@@ -110,7 +120,7 @@ class TreeWriter:
         parts = split_path(path, limits.depth)
         top = open_base(base)
         try:
-            self._target = open_folder(top, parts, create=True)
+            self._target = open_folder(top, parts, create=True, owner=owner)
             self._staging = open_folder(self._target, (STAGING,), create=True)
         except BaseException:
             self.close()
@@ -145,6 +155,9 @@ class TreeWriter:
     def close(self) -> None:
         """Close what is open. May be called again."""
         self._close_file()
+        for _, file in self._whole:
+            os.close(file)
+        self._whole.clear()
         for descriptor in (self._staging, self._target):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -271,6 +284,8 @@ class TreeWriter:
         if offset < one.offset:
             one.hash = hashlib.sha256()
         one.in_place = one.in_place and offset == one.offset
+        if any(other.parts == one.parts for other, _ in self._whole):
+            self._place_whole()
         if not one.in_place and not one.is_folder:
             self._file = self._open_staged(one.staged)
             os.ftruncate(self._file, offset)
@@ -302,6 +317,8 @@ class TreeWriter:
         self._position += len(data)
         self.placed += len(data)
         self.moved += len(data)
+        if self._limits.room is not None and self.moved > self._limits.room:
+            raise TransferRuleError("no room for it", f"more than {self._limits.room} bytes")
         while data:
             data = data[os.write(self._file, data) :]
 
@@ -314,35 +331,51 @@ class TreeWriter:
                 # Whatever is wrong with it, the next try does not build on it.
                 os.ftruncate(self._file, 0)
             raise TransferRuleError("digest does not match", os.fsdecode(b"/".join(one.parts)))
-        self._place(one)
-        self._close_file()
-        self._current = None
-        self._done += 1
+        if one.is_folder or one.in_place:
+            self._adjust(one)
+        else:
+            give(self._file, self._owner)
+            os.fchmod(self._file, one.mode)
+            self._whole.append((one, self._file))
+            self._file = -1
+        self._one_done()
 
-    def _place(self, one: _Expected) -> None:
-        """Give a complete file its name and its permissions."""
+    def _adjust(self, one: _Expected) -> None:
+        """Make an empty folder, and give it, or a file that is there, its permissions."""
         if one.is_folder:
-            folder = open_folder(self._target, one.parts, create=True)
+            descriptor = open_folder(self._target, one.parts, create=True, owner=self._owner)
+        else:
+            folder = open_folder(self._target, one.parts[:-1])
             try:
-                os.fchmod(folder, one.mode)
+                descriptor = open_file(folder, one.parts[-1])
             finally:
                 os.close(folder)
-            return
-        folder = open_folder(self._target, one.parts[:-1], create=True)
         try:
-            if one.in_place:
-                file = open_file(folder, one.parts[-1])
-                try:
-                    os.fchmod(file, one.mode)
-                finally:
-                    os.close(file)
-                return
-            os.fchmod(self._file, one.mode)
-            os.fdatasync(self._file)
-            os.rename(one.staged, one.parts[-1], src_dir_fd=self._staging, dst_dir_fd=folder)
-            self._changed.add(one.parts[:-1])
+            os.fchmod(descriptor, one.mode)
         finally:
-            os.close(folder)
+            os.close(descriptor)
+
+    def _one_done(self) -> None:
+        self._current = None
+        self._done += 1
+        if self.finished or len(self._whole) >= _TOGETHER:
+            self._place_whole()
+
+    def _place_whole(self) -> None:
+        """Bring complete files to the disk, all at once since each waits for the same journal, and
+        then give them their names."""
+        with ThreadPoolExecutor(max(1, len(self._whole))) as pool:
+            list(pool.map(os.fdatasync, [file for _, file in self._whole]))
+        for one, _ in self._whole:
+            folder = open_folder(self._target, one.parts[:-1], create=True, owner=self._owner)
+            try:
+                os.rename(one.staged, one.parts[-1], src_dir_fd=self._staging, dst_dir_fd=folder)
+            finally:
+                os.close(folder)
+            self._changed.add(one.parts[:-1])
+        for _, file in self._whole:
+            os.close(file)
+        self._whole.clear()
 
     def _leave(self) -> None:
         one = self._current
@@ -353,8 +386,7 @@ class TreeWriter:
         self._close_file()
         self.placed += one.size - self._position
         self.left_out += 1
-        self._current = None
-        self._done += 1
+        self._one_done()
 
     def _close_file(self) -> None:
         if self._file >= 0:

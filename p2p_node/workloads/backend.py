@@ -141,6 +141,12 @@ class ComputeBackend(Protocol):
         used again after each of them. DeviceLostError ends it.
         """
 
+    def release(self) -> None:
+        """Give back B and all other memory; the next `prepare` makes it anew.
+
+        Raises DeviceBusyError while a work is open, DeviceLostError.
+        """
+
     def close(self) -> None:
         """Give back everything, an open work included. The backend cannot be used again; may be
         called twice."""

@@ -102,6 +102,10 @@ class ComputeWorker:
         """Open kept rows of passes, see `Work.open_passes`."""
         return await self._call(lambda _: work.open_passes(indices), OPEN_SECONDS, lambda _: None)
 
+    async def release(self) -> None:
+        """Give back all memory of the device, see `ComputeBackend.release`."""
+        await self._call(lambda _: self._backend.release(), OPEN_SECONDS, lambda _: None)
+
     async def close_work(self, work: Work) -> None:
         """Give back what the work holds, also when the caller is cancelled.
 

@@ -90,6 +90,13 @@ class DeviceGroup:
         """Keep jobs away; entered once the running job has ended. See `Reservation.reserve`."""
         return self._reservation.reserve(reason, wait_s)
 
+    async def release(self) -> None:
+        """Give back all memory of the devices, for whoever has reserved them.
+
+        The next job makes up for it. A device that cannot is logged.
+        """
+        await _gather({device: worker.release for device, worker in enumerate(self._workers)})
+
     async def prepare(
         self, b_seed: bytes, k: int, n: int, *, wait_s: float = PREPARE_TURN_SECONDS
     ) -> Mapping[int, Shape]:

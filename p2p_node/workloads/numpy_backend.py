@@ -161,6 +161,13 @@ class NumpyBackend:
         )
         return self._work
 
+    def release(self) -> None:
+        """Let go of B; see `backend.ComputeBackend`."""
+        self._require_open()
+        if self._work is not None:
+            raise DeviceBusyError("an earlier job's work is open")
+        self._resident = None
+
     def close(self) -> None:
         """End the threads, let go of B and of an open work."""
         self._closed = True

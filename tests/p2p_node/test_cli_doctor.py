@@ -32,10 +32,10 @@ from p2p_node.cli.doctor_checks import (
     check_python,
     describe_host,
 )
-from p2p_node.config import SETTINGS
 from p2p_node.funds import Spending, compute_outlook
 from p2p_node.keystore import LIGHT_KDF, NODE_KEY_FILE, WALLET_FILE, Keystore
 from p2p_node.run_file import RunFile
+from p2p_node.setting_list import SETTINGS
 from p2p_node.workloads.attestation.policy import POLICY_FILE
 from p2p_node.workloads.self_check import Finding, Machine, Mark, check_devices
 from protocols.device_facts import HostFacts

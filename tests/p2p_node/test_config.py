@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 
 from chain.identity import TIERS, IdentityKind
 from p2p_node.config import (
-    ADVERSARIES,
-    MACHINE_IDENTITIES,
-    MACHINE_TIERS,
-    MAX_CORES,
-    ROLES,
-    SETTINGS,
     ConfigError,
     NodeConfig,
     add_flags,
     find_unknown_variables,
     load_settings,
     redact_url,
+)
+from p2p_node.setting_list import (
+    ADVERSARIES,
+    MACHINE_IDENTITIES,
+    MACHINE_TIERS,
+    MAX_CORES,
+    ROLES,
+    SETTINGS,
 )
 from p2p_node.workloads.devices import parse_devices
 from protocols.chains import MAX_CHAINS

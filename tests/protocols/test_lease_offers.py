@@ -1,6 +1,7 @@
 """The document behind an offer: one encoding, bound to its digest, and safe to show."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -9,8 +10,12 @@ from hypothesis import strategies as st
 
 from protocols.errors import LocalError, MalformedError
 from protocols.lease_offers import (
+    CAPABILITY_PROTOCOL,
+    MAX_CAPABILITY_BYTES,
     MAX_CAPABILITY_TEXT,
     MAX_OFFERED_GPUS,
+    MAX_OFFERED_PORTS,
+    MAX_OFFERED_TEMPLATES,
     Capability,
     OfferedGpu,
     OfferedTemplate,
@@ -19,6 +24,8 @@ from protocols.lease_offers import (
     encode_capability,
 )
 from protocols.types import Digest
+from tests.protocols.test_spec import read, rows, section
+from tests.vectors.generate import load
 
 CAPABILITY = Capability(
     runner="bubblewrap",
@@ -108,3 +115,53 @@ def test_too_much_to_offer_is_named() -> None:
     template = OfferedTemplate("n" * 100, "i" * 200, tuple(range(1, 17)), "s" * 200)
     with pytest.raises(LocalError, match="fewer or shorter templates"):
         encode_capability(Capability("a", "b", 1, 2, 3, 4, True, (), (template,) * 100))
+
+
+VECTORS = load("leases/capabilities.json")
+
+
+@pytest.mark.parametrize("case", VECTORS["valid"], ids=lambda case: case["name"])
+def test_vector(case: dict[str, Any]) -> None:
+    shown, document = case["fields"], case["document"].encode()
+
+    found = decode_capability(document, Digest(bytes.fromhex(case["digest"])))
+
+    assert found == Capability(
+        **{name: shown[name] for name in ("runner", "cpu", "cores", "memory", "disk")},
+        **{name: shown[name] for name in ("processes", "network")},
+        gpus=tuple(OfferedGpu(**gpu) for gpu in shown["gpus"]),
+        templates=tuple(
+            OfferedTemplate(**{**each, "ports": tuple(each["ports"])})
+            for each in shown["templates"]
+        ),
+    )
+    if case["name"] != "unknown_field":
+        assert encode_capability(found) == document
+
+
+@pytest.mark.parametrize("case", VECTORS["invalid"], ids=lambda case: case["name"])
+def test_invalid_vector_is_refused(case: dict[str, Any]) -> None:
+    digest = Digest(bytes.fromhex(case["digest"]))
+    with pytest.raises(MalformedError) as caught:
+        decode_capability(bytes.fromhex(case["document"]), digest)
+
+    assert caught.value.reason == case["reason"]
+
+
+def test_the_page_has_its_numbers_and_reasons() -> None:
+    text = section(read("leases.md"), "## Offers")
+    names = [name for cells in rows(text) for name in re.findall(r"`(\w+)`", cells[0])]
+
+    assert names == list(VECTORS["valid"][0]["fields"])
+    assert {case["reason"] for case in VECTORS["invalid"]} == set(
+        re.findall(r"\(`([a-zA-Z ]+)`\)", text)
+    )
+    for number in (
+        f"at most {MAX_CAPABILITY_BYTES:,} bytes",
+        f"at most {MAX_OFFERED_GPUS} of",
+        f"at most {MAX_OFFERED_TEMPLATES} of",
+        f"at most {MAX_OFFERED_PORTS} numbers",
+        f"at most {MAX_CAPABILITY_TEXT} printable",
+        f"stream `{CAPABILITY_PROTOCOL}`",
+    ):
+        assert number in text

@@ -127,6 +127,14 @@ class GpuBackend:
             b, seed = resident.b.address, resident.b_seed
             return measure_parts(self._device, b, seed, shape, repeats)
 
+    def release(self) -> None:
+        """Free B; what the runtime needs for itself stays. See `backend.ComputeBackend`."""
+        with self._turn:
+            self._require_usable()
+            if self._is_busy():
+                raise DeviceBusyError("work is open")
+            self._drop_resident()
+
     def close(self) -> None:
         """Give back work, B, kernels and runtime; see `backend.ComputeBackend`."""
         with self._turn:
@@ -136,17 +144,13 @@ class GpuBackend:
             if self._work:
                 self._work.close()
             self._device.drain_quietly()
-            if self._resident:
-                self._resident.b.free()
-                self._resident = None
+            self._drop_resident()
             self._device.close()
 
     def _make_resident(self, b_seed: bytes, k: int, n: int) -> None:
         device, runtime = self._device, self._device.runtime
-        if self._resident:
-            # Gone before the new one comes, so that both are not held at once.
-            self._resident.b.free()
-            self._resident = None
+        # Gone before the new one comes, so that both are not held at once.
+        self._drop_resident()
         b = runtime.allocate(k * n + SEED_BYTES)
         try:
             seed = b.address + k * n
@@ -160,6 +164,11 @@ class GpuBackend:
             b.free()
             raise
         self._resident = _Resident(b_seed, k, n, b)
+
+    def _drop_resident(self) -> None:
+        if self._resident:
+            self._resident.b.free()
+            self._resident = None
 
     def _is_resident(self, b_seed: bytes, k: int, n: int) -> bool:
         resident = self._resident

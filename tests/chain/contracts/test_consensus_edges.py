@@ -240,6 +240,28 @@ def test_old_fraud_map_is_not_read_again(network: World) -> None:
 # -- ring and totals
 
 
+def test_old_second_half_of_a_committee_is_not_read_again(
+    network: World, with_seats: Callable[[int], World]
+) -> None:
+    """Its word is overwritten only when one of its seats reports."""
+    world = with_seats(11)
+    good, bad = [100] * LANES, [200] * LANES
+    world.submit(world.reports([good] * 10 + [bad], 1), 1)
+    assert world.consensus.bundle(1, 0).reported == 2**11 - 1
+    assert world.consensus.seat_result(1, 0, 10)[1:] == (LANES, LANES)
+    world.enter(1 + RING)
+    reports = world.reports([good] * 8, 1 + RING)
+    world.submit(reports, 1 + RING)
+    assert_kept(world, reports, 1 + RING, 0, LANES)
+    for epoch in (1, 1 + RING):
+        for seat in (8, 9, 10, 15):
+            assert world.checker_share(epoch, 0, seat) == (0, 0, 0, 0)
+    with boa.reverts("consensus: no report"):
+        world.consensus.seat_result(1 + RING, 0, 10)
+    with boa.reverts("consensus: no bundle"):
+        world.consensus.seat_result(1, 0, 10)
+
+
 def test_nothing_is_held_of_epoch_0(network: World) -> None:
     assert not network.consensus.has_bundle(0, 0)
     assert network.provider_share(0, 0) == (0, 0)

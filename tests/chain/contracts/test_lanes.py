@@ -31,22 +31,6 @@ def test_spread_of_single_bits(harness: Any, bit: int) -> None:
     assert harness.spread(1 << bit) == 1 << 16 * bit
 
 
-@given(word=WORDS)
-@settings(max_examples=60)
-def test_gather_tops_collects_the_top_bits(harness: Any, word: int) -> None:
-    expected = sum((word >> 16 * lane + 15 & 1) << lane for lane in range(16))
-    assert harness.gather_tops(word) == expected
-
-
-@given(index=st.integers(0, 2**15 - 1), word=WORDS)
-@settings(max_examples=60)
-def test_checker_index_survives_in_the_spare_bits(harness: Any, index: int, word: int) -> None:
-    scores = word & ~sum(1 << 16 * lane + 15 for lane in range(16))
-    spare = harness.top_steps(index)
-    assert spare & scores == 0
-    assert harness.gather_tops(spare | scores) == index
-
-
 @given(halves=st.lists(st.integers(0, 2**19), min_size=8, max_size=8))
 @settings(max_examples=30)
 def test_sum_wide_adds_eight_lanes(harness: Any, halves: list[int]) -> None:

@@ -353,6 +353,33 @@ def test_nonsense_items(settled: World) -> None:
         assert not settled.rewards.checker_claimed(index, epoch, shard)
 
 
+def test_both_halves_of_a_large_committee_are_paid() -> None:
+    """By weight and stake units, seat by seat, and nobody for a seat of the other half."""
+    world = build(seats=11)
+    for checker in range(11):
+        world.register("checker", f"checker {checker}", (checker + 2) * UNIT)
+    world.populate(checkers=0, providers=1)
+    world.token.approve(world.rewards, 10_000 * UNIT)
+    world.rewards.fund(10_000 * UNIT)
+    world.commit_all()
+    world.enter(1)
+    for checker in range(11):
+        world.contribute(checker)
+    world.submit(world.reports([lanes(7)] * 11, 1), 1)
+    close(world, 1)
+    pool = checker_pool(world, 1)
+    seats = world.committee(1)
+    for checker in range(11):
+        share = pool * (checker + 2) // sum(range(2, 13))
+        seat = seats.index(checker)
+        others = [item(1, 0, other) for other in range(16) if other != seat]
+        with boa.reverts(NOTHING):
+            world.rewards.claim_checker(checker, others)
+        assert world.rewards.checker_reward(checker, 1, 0, seat) == share
+        assert world.rewards.claim_checker(checker, [*others, item(1, 0, seat)]) == share
+        assert paid_event(world).paid == 1 << 15
+
+
 def test_paid_seats_are_told_apart_by_epoch_and_shard(network: World) -> None:
     network.token.approve(network.rewards, UNIT * 10**5)
     network.rewards.fund(UNIT * 10**5)

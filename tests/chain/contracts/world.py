@@ -235,27 +235,28 @@ class World:
 
     # -- results, as Consensus keeps them (results.vy)
 
-    def entry(self, epoch: int, place: int) -> tuple[int, int, int]:
-        """The words behind shard << 4 | w: the bundle's meta, its scores w, the epoch's."""
+    def entry(self, epoch: int, place: int, *, of_seat: bool) -> tuple[int, int]:
+        """Two words of shard << 4 | seat or w: the half of the seat or scores w; the epoch's."""
         places = [epoch << 32 | place, *[0] * 63]
-        meta, scores, epoch_word = self.consensus.entries(places, 1)[:3]
-        return meta, scores, epoch_word
+        word, epoch_word = self.consensus.entries(places, 1, of_seat)[:2]
+        return word, epoch_word
 
     def provider_share(self, epoch: int, index: int) -> tuple[int, int]:
         """A provider's score and the sum of all."""
-        _, scores, epoch_word = self.entry(epoch, index // 16)
+        scores, epoch_word = self.entry(epoch, index // 16, of_seat=False)
         return scores >> 16 * (index % 16) & reference.MAX_SCORE, epoch_word >> 32 & 2**48 - 1
 
     def checker_share(self, epoch: int, shard: int, seat: int) -> tuple[int, int, int, int]:
         """Who held the seat, weight and units of its report, the sum of all weight * units."""
-        meta, scores, epoch_word = self.entry(epoch, shard << 4 | seat & 15)
-        if seat > 15 or not meta >> 144 + seat & 1:
+        half, epoch_word = self.entry(epoch, shard << 4 | seat & 15, of_seat=True)
+        place = seat % 8
+        if seat > 15 or not half >> 200 + place & 1:
             return 0, 0, 0, 0
-        deviating, used = meta >> 9 * seat & 0x1FF, meta >> 160 & 0xFFFF
+        deviating, used = half >> 9 * place & 0x1FF, half >> 208 & 0x1FF
         seed = (epoch_word >> 160 << 160 | epoch).to_bytes(32, "big")
         members = reference.committee(seed, shard, epoch_word >> 144 & 0xFFFF, self.seats)
         assert self.consensus.seat_result(epoch, shard, seat) == (members[seat], deviating, used)
-        units = sum((scores >> 16 * bit + 15 & 1) << bit for bit in range(16))
+        units = half >> 72 + 16 * place & 0xFFFF
         weight = reference.weight(used, deviating)
         return members[seat], weight, units, epoch_word >> 80 & 2**64 - 1
 

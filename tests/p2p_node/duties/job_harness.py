@@ -153,6 +153,9 @@ class CountedBackend:
             self.works.append(CountedWork(self, work))
             return self.works[-1]
 
+    def release(self) -> None:
+        self._device.release()
+
     def close(self) -> None:
         self.closed += 1
         self._device.close()
@@ -275,7 +278,7 @@ async def offering(
             tasks = trio.lowlevel.current_statistics().tasks_living
             nursery.start_soon(server.run)
             await trio.testing.wait_all_tasks_blocked()
-            offer.node.network._handlers[JOB_PROTOCOL] = offer.answer  # type: ignore[attr-defined]
+            offer.node.network._handlers[JOB_PROTOCOL] = (offer.answer, False)  # type: ignore[attr-defined]
             yield offer
             await offer.settle()
             nursery.cancel_scope.cancel()

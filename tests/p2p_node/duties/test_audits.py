@@ -58,11 +58,16 @@ async def checked_world(directory: Path) -> AsyncIterator[tuple[World, Report]]:
             ]
         await checker.store.save_observations(EPOCH, SHARD, seen)
         world.move_to(IN_COMMIT)
-        for index, each in enumerate(world.checkers):
-            await nursery.start(keep_commitments, each, index)
-            follow_reports(each, SHARD)
+        await follow_all(world, nursery)
         yield world, build_report(EPOCH, SHARD, seen)
         nursery.cancel_scope.cancel()
+
+
+async def follow_all(world: World, nursery: trio.Nursery) -> None:
+    """Let every checker keep commitments and reports from now on."""
+    for index, each in enumerate(world.checkers):
+        await nursery.start(keep_commitments, each, index)
+        follow_reports(each, SHARD)
 
 
 async def reveal(world: World, seat: int, report: Report) -> None:

@@ -64,7 +64,7 @@ async def attach(node: Target, number: int = 666, *, dead: float = 30.0) -> Asyn
     """A multiplexed connection to `node` that answers nothing but the muxer's own frames."""
     options = MuxerOptions(
         window=MIB,
-        max_unread=64 * MIB,
+        max_lent=64 * MIB,
         budget=UnreadBudget(1 << 40),
         max_inbound_streams=1000,
         max_pending_write=64 * MIB,

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
@@ -82,7 +83,7 @@ class End:
         self.over = trio.Event()
         values = {
             "window": WINDOW,
-            "max_unread": 4 * WINDOW,
+            "max_lent": 4 * WINDOW,
             "max_inbound_streams": 8,
             "max_pending_write": WINDOW,
             "keepalive": 10.0,
@@ -204,6 +205,33 @@ async def test_a_half_closed_stream_still_carries_the_answer(autojump_clock: obj
             await stream.write(b"more")
         assert near.muxer._streams == far.muxer._streams == {}
         assert far.muxer._inbound == 0
+
+
+async def test_who_is_cancelled_within_a_write_has_the_stream_reset(
+    autojump_clock: object,
+) -> None:
+    async with pair() as (near, far):
+        stream = near.muxer.open_stream()
+        other = await accepted(far)
+        with trio.move_on_after(1):
+            await stream.write(bytes(2 * WINDOW))
+        await trio.testing.wait_all_tasks_blocked()
+        assert stream.failed
+        assert other.failed
+
+
+async def test_who_is_cancelled_before_a_write_has_lost_nothing(autojump_clock: object) -> None:
+    async with pair() as (near, far):
+        stream = near.muxer.open_stream()
+        other = await accepted(far)
+        await trio.testing.wait_all_tasks_blocked()
+        await stream.write(bytes(WINDOW))
+        with trio.move_on_after(1):
+            await stream.write(b"x")
+        assert len(await other.receive_some()) == WINDOW
+        await stream.write(b"y")
+        await trio.testing.wait_all_tasks_blocked()
+        assert await other.receive_some() == b"y"
 
 
 async def test_a_reset_wakes_reader_and_writer_and_frees_the_buffer(
@@ -354,15 +382,46 @@ async def test_a_violation_ends_the_connection_with_a_reason(
     assert end.refused == [reason]
 
 
-async def test_unread_data_is_bounded_over_all_streams(autojump_clock: object) -> None:
-    async with alone(max_unread=WINDOW * 2) as end:
-        for number in range(5):
+async def test_windows_beyond_the_protocols_are_lent_by_the_connection(
+    autojump_clock: object,
+) -> None:
+    async with alone(max_lent=WINDOW) as end:
+        for number in range(4):
             end.wire.feed(frame(WINDOW_UPDATE, SYN, 2 * number + 1, 0))
-            end.wire.feed(frame(DATA, 0, 2 * number + 1, WINDOW // 2, bytes(WINDOW // 2)))
+        await trio.testing.wait_all_tasks_blocked()
+        lent = [one.lent for one in end.accepted]
+        assert lent == [WINDOW - INITIAL_WINDOW, INITIAL_WINDOW, 0, 0]
+        assert [one[3] for one in sent(end)] == lent
+        # A stream that is over gives back what it had; one that is read from gets it.
+        end.accepted[0].reset()
+        data = bytes(INITIAL_WINDOW)
+        end.wire.feed(frame(DATA, 0, 5, len(data), data))
+        await trio.testing.wait_all_tasks_blocked()
+        await end.accepted[2].receive_some()
+        assert end.accepted[2].lent == WINDOW - INITIAL_WINDOW
+        assert sent(end)[-1] == (WINDOW_UPDATE, 0, 5, WINDOW)
+        assert end.accepted[2].receive_left == WINDOW
+        # And whoever goes beyond what was lent breaks the rules.
+        end.wire.feed(frame(DATA, 0, 7, INITIAL_WINDOW + 1))
         with trio.fail_after(5):
             await end.over.wait()
-        assert end.budget.used == 0
-    assert end.reason == "too much unread data"
+    assert end.reason == "peer ignores the window"
+
+
+async def test_a_peer_that_keeps_to_its_windows_is_never_disconnected(
+    autojump_clock: object,
+) -> None:
+    async with pair(max_inbound_streams=30, max_lent=WINDOW) as (near, far):
+        streams = [near.muxer.open_stream() for _ in range(30)]
+
+        async with trio.open_nursery() as nursery:
+            for stream in streams:
+                nursery.start_soon(stream.write, bytes(2 * WINDOW))
+            await trio.testing.wait_all_tasks_blocked()
+            assert far.muxer._unread == 30 * INITIAL_WINDOW + WINDOW
+            assert not far.muxer.ended
+            assert len(await far.accepted[29].receive_some()) == INITIAL_WINDOW
+            nursery.cancel_scope.cancel()
 
 
 async def test_unread_data_is_bounded_over_all_connections(autojump_clock: object) -> None:
@@ -373,6 +432,38 @@ async def test_unread_data_is_bounded_over_all_connections(autojump_clock: objec
             await end.over.wait()
         assert end.budget.used == WINDOW - 10
     assert end.reason == "too much unread data"
+
+
+async def test_whoever_has_most_unread_goes_first(autojump_clock: object) -> None:
+    async with alone() as greedy, alone(most=WINDOW) as modest:
+        # One budget for both, as two connections of a node have it.
+        greedy.muxer.options = replace(greedy.muxer.options, budget=modest.budget)
+        modest.budget.holders.add(greedy.muxer)
+        greedy.wire.feed(frame(DATA, SYN, 1, WINDOW - 10, bytes(WINDOW - 10)))
+        await trio.testing.wait_all_tasks_blocked()
+        modest.wire.feed(frame(DATA, SYN, 1, 11, bytes(11)))
+        with trio.fail_after(5):
+            await greedy.over.wait()
+        assert not modest.muxer.ended
+        assert modest.budget.used == 11
+        assert modest.budget.holders == {modest.muxer}
+    assert greedy.refused == [greedy.reason] == ["too much unread data"]
+
+
+async def test_a_side_with_much_to_send_reads_on(autojump_clock: object) -> None:
+    """Else two sides that send much to each other would both wait for the other to read."""
+    async with alone(max_pending_write=WINDOW) as end:
+        end.wire.unsent = 2 * WINDOW
+        for part in (b"a", b"b"):
+            end.wire.feed(frame(DATA, SYN if part == b"a" else 0, 1, 1, part))
+            await trio.testing.wait_all_tasks_blocked()
+        assert end.muxer._unread == 2
+        # Only answers to the peer's own pings and openings go beyond that.
+        end.wire.unsent = 2 * WINDOW + 1
+        for part in (b"c", b"d"):
+            end.wire.feed(frame(DATA, 0, 1, 1, part))
+            await trio.testing.wait_all_tasks_blocked()
+        assert end.muxer._unread == 3
 
 
 async def test_streams_beyond_the_limit_are_reset(autojump_clock: object) -> None:

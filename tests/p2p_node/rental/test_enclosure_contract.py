@@ -9,60 +9,34 @@ import pytest
 import trio
 
 from p2p_node.rental.runner import Command, Enclosure, Runner, WorkloadError
+from tests import require
 from tests.fakes.enclosure import FAKE_LIMITS, FAKE_TEMPLATE, fake_runner
+from tests.p2p_node.rental.boxes import bubblewrap_runner, docker_runner
+from tests.p2p_node.rental.commands import read_all, read_until, run, shell
 
 pytestmark = pytest.mark.integration
 
 LEASE = 7
 
 
-@pytest.fixture(params=["fake"])
+@pytest.fixture(params=["fake", "bubblewrap", "docker", "docker-relay"])
 async def runner(request: pytest.FixtureRequest, data_dir: Path) -> AsyncIterator[Runner]:
-    async with fake_runner(data_dir) as made:
-        yield made
+    if request.param == "fake":
+        async with fake_runner(data_dir) as made:
+            yield made
+    elif request.param == "bubblewrap":
+        require.program("bubblewrap")
+        async with bubblewrap_runner(data_dir) as made:
+            yield made
+    else:
+        require.program("docker")
+        async with docker_runner(data_dir, relays=request.param == "docker-relay") as made:
+            yield made
 
 
 @pytest.fixture
 async def enclosure(runner: Runner) -> Enclosure:
     return await runner.prepare(LEASE, FAKE_TEMPLATE, FAKE_LIMITS, print)
-
-
-def shell(script: str, terminal: tuple[int, int] | None = None, **environment: str) -> Command:
-    pairs = {name.encode(): value.encode() for name, value in environment.items()}
-    return Command((b"sh", b"-c", script.encode()), pairs, terminal=terminal)
-
-
-async def read_all(stream: trio.abc.ReceiveStream | None) -> bytes:
-    assert stream is not None
-    return b"".join([bytes(part) async for part in stream])
-
-
-async def read_until(stream: trio.abc.ReceiveStream, wanted: bytes) -> bytes:
-    found = b""
-    with trio.fail_after(20):
-        while wanted not in found:
-            part = await stream.receive_some()
-            assert part, found
-            found += part
-    return found
-
-
-async def run(enclosure: Enclosure, script: str, **environment: str) -> tuple[int, bytes, bytes]:
-    """Run to the end; status, standard output, standard error."""
-    process = await enclosure.start(shell(script, None, **environment))
-    out: list[bytes] = []
-    errors: list[bytes] = []
-
-    async def read(stream: trio.abc.ReceiveStream | None, to: list[bytes]) -> None:
-        to.append(await read_all(stream))
-
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read, process.stdout, out)
-            nursery.start_soon(read, process.stderr, errors)
-            status = await process.wait()
-    await process.aclose()
-    return status, out[0], errors[0]
 
 
 async def test_output_errors_and_status_come_back(enclosure: Enclosure) -> None:

@@ -11,14 +11,19 @@ from p2p_node.config import ConfigError, NodeConfig
 from p2p_node.rental.settings import (
     HOUR,
     MAX_DURATION,
+    TOKEN,
     RentalSettings,
     RentalSettingsError,
     format_duration,
     parse_duration,
     parse_price,
 )
-from protocols.params import TOKEN
+from protocols import params
 from tests.p2p_node.test_config import NEEDED, load, write
+
+
+def test_a_token_is_what_it_is_elsewhere() -> None:
+    assert TOKEN == params.TOKEN
 
 
 def test_without_a_price_there_is_no_renting() -> None:

@@ -67,6 +67,7 @@ class HeldBackend:
         self.kept = 1
         self.active = 0
         self.closed = 0
+        self.released = 0
         if not held:
             self.finish.set()
 
@@ -93,6 +94,11 @@ class HeldBackend:
             raise JobTimeoutError("too slow")
         self.works.append(HeldWork(self, job))
         return self.works[-1]
+
+    def release(self) -> None:
+        assert self.active == 0
+        self.fail("release")
+        self.released += 1
 
     def close(self) -> None:
         self.closed += 1

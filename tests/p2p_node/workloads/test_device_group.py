@@ -459,3 +459,23 @@ async def test_no_thread_is_left_behind() -> None:
         await group.close()
     names = {thread.name for thread in threading.enumerate()}
     assert not {name for name in names if name.startswith("kaisar-compute")}
+
+
+async def test_memory_is_given_back_to_whoever_reserves_the_devices() -> None:
+    """The next job makes B anew; a device that fails to give back does not keep others from it."""
+    lost, whole = HeldBackend(held=False), HeldBackend(held=False)
+    lost.failures["release"] = DeviceLostError("gone")
+    group = make_group(lost, whole)
+    async with group.reserve("lease 1", 1.0):
+        await group.release()
+    assert whole.released == 1
+    real = DeviceGroup([NumpyBackend(rows=16)])
+    with trio.fail_after(PATIENCE):
+        await real.prepare(SEED, 64, 48)
+        await real.release()
+        async with real.work(**{**JOB, "k": 64, "n": 48}) as work:  # type: ignore[arg-type]
+            assert work.works[0].commitment.rounds
+            assert not work.dropped
+            with pytest.raises(DeviceBusyError):
+                await real._workers[0].release()
+    await real.close()

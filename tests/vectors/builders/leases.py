@@ -1,9 +1,11 @@
-"""tests/vectors/leases: where the money goes, what a leased provider scores, frames of a stream."""
+"""tests/vectors/leases: offers, money, what a leased provider scores, frames of a stream."""
 
+import json
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from tests.protocols import wire_reference as ref
 from tests.vectors.builders.actors import secret, wallet
 
 TOKEN = 10**18
@@ -319,7 +321,94 @@ def _refused_frames() -> Iterator[tuple[str, bytes, str]]:
     yield "file_set_user_id", _frame(7, _be(0o4755, 2), bytes(8), b"a"), bad
 
 
+# Offers
+
+
+def capabilities() -> Fields:
+    """Documents behind an offer, and what is none."""
+    usual: Fields = {
+        "version": 1,
+        "runner": "bubblewrap",
+        "cpu": "AMD EPYC 9654",
+        "cores": 16,
+        "memory": 64 * 10**9,
+        "disk": 200 * 10**9,
+        "processes": 1024,
+        "network": False,
+        "gpus": [{"name": "NVIDIA H100 80GB HBM3", "memory": 85_520_809_984}],
+        "templates": [
+            {"name": "jupyter", "image": "jupyter", "ports": [8888], "summary": "Notebooks"}
+        ],
+    }
+    gpu, template = usual["gpus"][0], usual["templates"][0]
+    valid: list[tuple[str, Fields]] = [
+        ("usual", {}),
+        ("no_gpu", {"gpus": []}),
+        ("not_ascii", {"cpu": "größter"}),
+        ("most", {"gpus": [gpu] * 16, "templates": [{**template, "ports": [65_535] * 16}] * 32}),
+        ("largest_number", {"disk": 2**63 - 1}),
+        ("longest_text", {"cpu": "x" * 256}),
+        ("unknown_field", {"since": 2026}),
+    ]
+    bad, other = "bad capability", "capability of another offer"
+    document = _document(usual)
+    invalid: list[tuple[str, bytes, bytes, str]] = [
+        ("another_digest", document, ref.message_digest(document + b" "), other),
+        *(
+            (name, data, ref.message_digest(data), "capability is no JSON")
+            for name, data in (("empty", b""), ("cut", document[:-1]), ("no_text", b"\xff"))
+        ),
+        *(
+            (name, data, ref.message_digest(data), reason)
+            for name, data, reason in (
+                ("list", b"[1]", bad),
+                ("nothing", b"{}", bad),
+                *(
+                    (name, _document({**usual, **change}), reason)
+                    for name, change, reason in (
+                        ("version_2", {"version": 2}, "capability of another version"),
+                        ("version_is_text", {"version": "1"}, bad),
+                        ("cores_below_zero", {"cores": -1}, bad),
+                        ("cores_are_true", {"cores": True}, bad),
+                        ("disk_too_large", {"disk": 2**63}, bad),
+                        ("memory_is_a_fraction", {"memory": 1.5}, bad),
+                        ("text_too_long", {"cpu": "x" * 257}, bad),
+                        ("text_with_an_escape", {"cpu": "a\x1b[2J"}, bad),
+                        ("network_is_a_number", {"network": 0}, bad),
+                        ("too_many_gpus", {"gpus": [gpu] * 17}, bad),
+                        ("too_many_templates", {"templates": [template] * 33}, bad),
+                        ("gpu_is_text", {"gpus": ["H100"]}, bad),
+                        ("port_zero", {"templates": [{**template, "ports": [0]}]}, bad),
+                        ("port_too_large", {"templates": [{**template, "ports": [65_536]}]}, bad),
+                        ("too_many_ports", {"templates": [{**template, "ports": [1] * 17}]}, bad),
+                    )
+                ),
+            )
+        ),
+    ]
+    return {
+        "valid": [
+            {
+                "name": name,
+                "fields": {**usual, **change},
+                "document": _document({**usual, **change}).decode(),
+                "digest": ref.message_digest(_document({**usual, **change})).hex(),
+            }
+            for name, change in valid
+        ],
+        "invalid": [
+            {"name": name, "document": data.hex(), "digest": digest.hex(), "reason": reason}
+            for name, data, digest, reason in invalid
+        ],
+    }
+
+
+def _document(fields: Fields) -> bytes:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
 FILES = {
+    "leases/capabilities.json": capabilities,
     "leases/settlements.json": settlements,
     "leases/scores.json": scores,
     "leases/frames.json": frames,

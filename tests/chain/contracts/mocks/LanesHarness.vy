@@ -23,21 +23,6 @@ def spread(bits: uint256) -> uint256:
 
 @external
 @pure
-def gather_tops(word: uint256) -> uint256:
-    return lanes._gather_tops(word)
-
-
-@external
-@pure
-def top_steps(bits: uint256) -> uint256:
-    """
-    @notice As Consensus puts a checker index into the spare bits of a word.
-    """
-    return unsafe_mul(bits, lanes.TOP_STEPS) & lanes.H
-
-
-@external
-@pure
 def majority(bitmaps: DynArray[uint256, 16], count: uint256) -> uint256:
     return lanes._majority(bitmaps, count)
 

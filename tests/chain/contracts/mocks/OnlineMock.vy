@@ -46,13 +46,13 @@ def online_map(epoch: uint256, shard: uint256) -> uint256:
 
 @external
 @view
-def entries(places: uint256[64], count: uint256) -> uint256[192]:
-    words: uint256[192] = empty(uint256[192])
+def entries(places: uint256[64], count: uint256, of_seats: bool) -> uint256[128]:
+    assert not of_seats
+    words: uint256[128] = empty(uint256[128])
     for i: uint256 in range(count, bound=64):
         epoch: uint256 = places[i] >> 32
         entry: Entry = self._entries[(places[i] >> 4) & (2**28 - 1)][epoch % ring_epochs]
         if epoch > 0 and entry.epoch == epoch:
-            words[3 * i] = epoch << 224
-            words[3 * i + 1] = entry.scores[places[i] & 15]
-            words[3 * i + 2] = epoch | (entry.total << 32)
+            words[2 * i] = entry.scores[places[i] & 15]
+            words[2 * i + 1] = epoch | (entry.total << 32)
     return words

@@ -238,3 +238,17 @@ def test_the_device_describes_itself(backend: GpuBackend) -> None:
     assert info.kind is DeviceKind.GPU
     assert info.name
     assert info.memory_bytes == backend._device.runtime.get_memory()[1]
+
+
+def test_memory_of_b_is_given_back_and_b_made_again(backend: GpuBackend, cap: Cap) -> None:
+    job = make_job(7, 48, 32)
+    cap(rounds=2, passes=1, kept_rows=14)
+    backend.prepare(job.b_seed, 48, 32)
+    backend.release()
+    backend.release()
+    with pytest.raises(NotPreparedError):
+        backend.run(job, window_s=0, limit_s=FOREVER, is_cancelled=never)
+    work = run_job(backend, job)
+    with pytest.raises(DeviceBusyError):
+        backend.release()
+    work.close()

@@ -1,0 +1,288 @@
+"""`kaisar rent open`: from a quote to a machine that is ready.
+
+The lease's key is on disk before anything is paid, and the wallet's journal has every transaction
+before it is sent: whatever is cut off is gone on with by `--resume`, and nothing is paid twice.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+
+from chain.errors import FailedError, ObsoleteError, RevertedError
+from chain.rental_calls import RentalCalls
+from p2p_node.cli.progress import Progress, format_duration
+from p2p_node.cli.rent_common import Renter, RentError, format_price, open_renter, warn_of_end
+from p2p_node.cli.rent_search import search
+from p2p_node.cli.wallet_work import do_work
+from p2p_node.config import ConfigError
+from p2p_node.display import format_amount, format_fields, show_json, show_lines
+from p2p_node.keystore import read_wallet_address
+from p2p_node.rental.renter_book import LeaseNote
+from p2p_node.rental.renter_deploying import deploy
+from p2p_node.rental.renter_market import Market
+from p2p_node.rental.renter_session import LeaseSession, join_network
+from p2p_node.wallet_session import WalletSession
+from protocols.lease_market import compute_quote, find_length_fault
+from protocols.leases import Lease, LeaseState, Offer
+from protocols.params import Preset
+from protocols.types import NodeKey
+
+DEFAULT_TEMPLATE: Final = "base"
+
+POLL_SECONDS: Final = 1.0
+
+LATE_SECONDS: Final = 30
+"""How long after the deadline an acceptance may still come into sight: blocks take their time."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Open a lease, wait until it is accepted, and deploy."""
+    renter = open_renter(arguments)
+    if not arguments.no_deploy:
+        renter.reach  # noqa: B018 (better said before anything is paid)
+    progress = Progress()
+    wallet = read_wallet_address(renter.settings["data_dir"])
+    if arguments.resume:
+        note = _find_unfinished(renter)
+    else:
+        note = _prepare(renter, arguments, wallet, progress)
+    opened = do_work(renter.settings, arguments, _make_work(renter, note))
+    lease, deployed = trio.run(_finish, renter, opened, arguments, progress)
+    result = {
+        "lease": lease.id,
+        "name": note.name,
+        "provider": lease.provider,
+        "state": lease.state.name.lower(),
+        "tx": opened["tx"],
+        "escrow": opened["escrow"],
+        "seconds": lease.seconds,
+        "ends_at": lease.ends_at,
+        "template": note.template if deployed else None,
+    }
+    if arguments.json:
+        show_json(result)
+    else:
+        show_lines(_describe_opened(lease, note, deployed))
+    return 0
+
+
+def _prepare(
+    renter: Renter, arguments: argparse.Namespace, wallet: bytes, progress: Progress
+) -> LeaseNote:
+    """Choose, quote, ask, and write the lease's key."""
+    if arguments.best == (arguments.provider is not None):
+        raise ConfigError("provider: expected either its number or --best")
+    if arguments.seconds is None:
+        raise ConfigError("length: found nothing, expected --hours or --seconds")
+    offer, node_key, held = trio.run(_choose, renter, arguments, wallet)
+    preset = renter.deployment.preset
+    for line in _describe_quote(offer, arguments.seconds, preset):
+        progress.say(line)
+    escrow = compute_quote(offer, arguments.seconds, preset).escrow
+    if held < escrow:
+        raise RentError(
+            f"tokens: found {format_amount(held)} in the wallet, expected {format_amount(escrow)}"
+        )
+    require_consent(arguments.yes, "Lease it?")
+    return renter.book.make(
+        provider=offer.provider,
+        provider_key=node_key,
+        seconds=arguments.seconds,
+        price=offer.price,
+        template=arguments.template or DEFAULT_TEMPLATE,
+        now=int(time.time()),
+    )
+
+
+async def _choose(
+    renter: Renter, arguments: argparse.Namespace, wallet: Any
+) -> tuple[Offer, NodeKey, int]:
+    """Find the offer that is meant, and what the wallet holds."""
+    async with renter.open_market() as market:
+        unfinished = [
+            each.note.name
+            for each in await market.find_own(renter.book)
+            if each.lease is None and each.note.failed is None
+        ]
+        if unfinished:
+            raise RentError(
+                f"lease {unfinished[0]}: its opening was interrupted; "
+                "`kaisar rent open --resume` goes on with it first"
+            )
+        held = await market.chain.token_balance(wallet)
+        if arguments.best:
+            listing = await search(renter, arguments)
+            if not listing.found:
+                raise RentError("no machine that can be leased now fits")
+            best = listing.found[0]
+            return best.candidate.offer, best.node_key, held
+        offer = await market.rental.offer(arguments.provider)
+        if offer is None:
+            raise RentError(f"provider {arguments.provider}: it offers nothing now")
+        fault = find_length_fault(offer, arguments.seconds)
+        if fault is not None:
+            raise RentError(f"length: {fault}")
+        limit = arguments.max_price
+        if limit is not None and offer.price * 3600 > limit:
+            raise RentError(
+                f"price: found {format_price(offer.price)}, expected {format_amount(limit)}/h "
+                "at most (--max-price)"
+            )
+        busy = await market.rental.current_lease(offer.provider)
+        if busy:
+            raise RentError(
+                f"provider {offer.provider}: it is leased now, and could not accept in time"
+            )
+        slots = await market.chain.providers()
+        return offer, slots[offer.provider].node_key, held
+
+
+def _find_unfinished(renter: Renter) -> LeaseNote:
+    """Find the opening to go on with: the newest that did not fail and was not deployed."""
+
+    async def find() -> LeaseNote:
+        async with renter.open_market() as market:
+            own = await market.find_own(renter.book)
+        waiting = [
+            each.note
+            for each in own
+            if each.note.failed is None
+            and (each.lease is None or each.lease.state in (LeaseState.RESERVED, LeaseState.ACTIVE))
+        ]
+        if not waiting:
+            raise RentError("there is no opening to go on with: `kaisar rent status` shows all")
+        return waiting[-1]
+
+    return trio.run(find)
+
+
+def _make_work(
+    renter: Renter, note: LeaseNote
+) -> Callable[[WalletSession, argparse.Namespace], Any]:
+    """Make what the wallet does: pay, once, and note the lease's number."""
+
+    async def pay(session: WalletSession, _arguments: argparse.Namespace) -> dict[str, Any]:
+        async with renter.open_market() as market:
+            quote_escrow = _escrow_of(note, renter.deployment.preset)
+            found = await market.find_by_key(note)
+            if found is not None:
+                renter.book.set_id(note, found.id)
+                return {"tx": None, "escrow": str(quote_escrow), "lease": found.id}
+            calls = RentalCalls(renter.deployment).open(
+                note.provider, note.seconds, note.price, note.public_key
+            )
+            spender = renter.deployment.address("Rental")
+            try:
+                sent = await session.approve_and_send(
+                    f"lease {note.name}", calls, spender, quote_escrow
+                )
+            except (RevertedError, FailedError, ObsoleteError) as error:
+                renter.book.set_failed(note, str(error))
+                raise
+            lease = await market.find_by_key(note)
+            if lease is None:
+                raise RentError(
+                    f"lease {note.name}: 0x{sent.hex()} is final, but the endpoint does not show "
+                    "the lease yet; `kaisar rent open --resume` goes on"
+                )
+            renter.book.set_id(note, lease.id)
+            return {"tx": f"0x{sent.hex()}", "escrow": str(quote_escrow), "lease": lease.id}
+
+    return pay
+
+
+async def _finish(
+    renter: Renter, opened: dict[str, Any], arguments: argparse.Namespace, progress: Progress
+) -> tuple[Lease, bool]:
+    """Wait for the acceptance, and deploy."""
+    async with renter.open_market() as market:
+        lease = await _wait_for_acceptance(market, opened["lease"], progress)
+        if arguments.no_deploy:
+            return lease, False
+        note = next(each for each in renter.book.notes() if each.id == lease.id)
+        provider = await market.node_key_of(lease)
+        reach = renter.reach
+        async with join_network(reach) as network, trio.open_nursery() as nursery:
+            nursery.start_soon(warn_of_end, market.rental.lease, lease, progress.say)
+            session = LeaseSession(
+                network, reach.network, lease, provider, renter.book.read_key(note)
+            )
+            progress.say(f"deploying {note.template}…")
+            await deploy(session, note.template, progress.say)
+            nursery.cancel_scope.cancel()
+        return lease, True
+
+
+async def _wait_for_acceptance(market: Market, lease_id: int, progress: Progress) -> Lease:
+    while True:
+        lease = await market.rental.lease(lease_id)
+        now = (await market.chain.head()).timestamp
+        if lease is not None and lease.state is not LeaseState.RESERVED:
+            if lease.is_usable(now):
+                progress.say(f"lease {lease_id}: accepted by provider {lease.provider}")
+                return lease
+            raise RentError(f"lease {lease_id}: it is {lease.state.name.lower()} already")
+        left = 0 if lease is None else lease.accept_by - now
+        if lease is not None and left < -LATE_SECONDS:
+            raise RentError(
+                f"lease {lease_id}: the provider did not accept in time; "
+                f"`kaisar rent reclaim {lease_id}` returns everything"
+            )
+        progress.update(
+            f"lease {lease_id}: waiting for the provider to accept, "
+            f"{format_duration(max(0, left))} left"
+        )
+        await trio.sleep(POLL_SECONDS)
+
+
+def require_consent(given: bool, question: str) -> None:
+    """Ask on a terminal before money moves; RentError without consent."""
+    if given:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("--yes: expected where nobody can be asked before paying")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise RentError("not agreed to; nothing was paid")
+
+
+def _escrow_of(note: LeaseNote, preset: Preset) -> int:
+    amount = note.seconds * note.price
+    return amount + amount * preset.lease_fee_bps // 10_000
+
+
+def _describe_quote(offer: Offer, seconds: int, preset: Preset) -> list[str]:
+    quote = compute_quote(offer, seconds, preset)
+    return format_fields(
+        {
+            "provider": offer.provider,
+            "time": f"{format_duration(seconds)} ({seconds:,} s)",
+            "price": f"{format_price(offer.price)}, {format_amount(quote.amount)} in all",
+            "fee": f"{format_amount(quote.fee)}, in proportion to what is used",
+            "to be paid": f"{format_amount(quote.escrow)} now; what is not used comes back",
+            "at least": (
+                f"{format_amount(quote.least)} for the first "
+                f"{format_duration(min(seconds, offer.minimum_seconds))}, even if you end sooner"
+            ),
+            "its bond": (
+                f"{format_amount(quote.bond)}, yours if the provider leaves or stays away"
+            ),
+        }
+    )
+
+
+def _describe_opened(lease: Lease, note: LeaseNote, deployed: bool) -> list[str]:
+    lines = [f"lease {lease.id} is active for another {_left(lease)}"]
+    if deployed:
+        lines.append(
+            f"{note.template} is deployed: kaisar rent run -- COMMAND, or kaisar rent shell"
+        )
+    return lines
+
+
+def _left(lease: Lease) -> str:
+    return format_duration(max(0, lease.ends_at - int(time.time())))

@@ -1,0 +1,52 @@
+"""Copying files between this machine and a lease, whatever the line does meanwhile."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from p2p_node.rental.files import Transferred, fetch, scan_tree, upload
+from p2p_node.rental.renter_session import LeaseSession
+from p2p_node.rental.tree_writing import TreeLimits
+from protocols.errors import LocalError
+from protocols.lease_messages import FetchRequest, LeasePurpose, UploadRequest
+
+MAX_FETCHED_FILES: Final = 1_000_000
+MAX_FETCHED_BYTES: Final = 16 << 40
+"""What a lease is let put here at most; a full disk ends it sooner."""
+
+Tell = Callable[[int, int], None]
+"""Is told how many bytes are in place, of how many."""
+
+
+class NoSuchFileError(LocalError):
+    """What is to be copied is not there."""
+
+
+async def upload_path(session: LeaseSession, path: Path, target: str, tell: Tell) -> Transferred:
+    """Copy a file, or what is in a folder, into a folder of the lease's workspace.
+
+    Raises NoSuchFileError, TransferError, and what `LeaseSession.open` raises.
+    """
+    if not path.exists():
+        raise NoSuchFileError(f"{path}: there is no such file or folder")
+    tree = await (
+        scan_tree(path.resolve())
+        if path.is_dir()
+        else scan_tree(path.resolve().parent, os.fsencode(path.resolve().name))
+    )
+    request = UploadRequest(os.fsencode(target.strip("/")), tree.files, tree.size)
+    return await upload(lambda: session.open(LeasePurpose.UPLOAD, request), tree, tell)
+
+
+async def fetch_path(session: LeaseSession, path: str, target: Path, tell: Tell) -> Transferred:
+    """Copy a file, or what is in a folder, of the lease's workspace into a folder here.
+
+    Raises TransferError, and what `LeaseSession.open` raises.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    request = FetchRequest(os.fsencode(path.strip("/")))
+    limits = TreeLimits(MAX_FETCHED_FILES, MAX_FETCHED_BYTES)
+    return await fetch(
+        lambda: session.open(LeasePurpose.FETCH, request), target.resolve(), b"", limits, tell
+    )
