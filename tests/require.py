@@ -24,6 +24,7 @@ PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "bubblewrap": ("bwrap",),
     "chromium": ("chromium", "chromium-browser"),
     "compiler": ("gcc", "cc"),
+    "docker": ("docker",),
     "postgresql": ("postgres",),
 }
 """The names that tests use, and what the programs are called."""

@@ -21,6 +21,7 @@ from p2p_node.cli.doctor_checks import (
     describe_host,
     findings_to_json,
 )
+from p2p_node.cli.doctor_rental import check_rental
 from p2p_node.cli.main import FAILURE, SUCCESS, Subparsers, add_json_flag
 from p2p_node.cli.status import is_alive
 from p2p_node.config import add_flags, load_settings
@@ -46,7 +47,9 @@ def add_parser(subparsers: Subparsers) -> None:
         ),
     )
     add_json_flag(parser)
-    add_flags(parser, ("data_dir", "rpc", "deployment", "listen"))
+    renting = ("price", "runner", "cores", "memory", "templates")
+    looked_at = ("data_dir", "rpc", "deployment", "listen")
+    add_flags(parser, (*looked_at, *(f"rental_{name}" for name in renting)))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,6 +79,7 @@ def examine(settings: Mapping[str, Any], *, has_endpoint: bool) -> Iterator[Find
     if data_dir.exists():
         yield from check_keys(data_dir)
         yield check_policy(data_dir)
+    yield from check_rental(settings)
     yield from check_listen(settings["listen"], find_running(data_dir))
     deployment: Deployment | None = None
     if settings["deployment"] is not None:

@@ -58,7 +58,8 @@ class RequestStream(Protocol):
         """Short name of the protocol."""
 
     async def send(self, data: bytes, *, within: float | None = None) -> None:
-        """Send one message. Returns when it is handed to the transport.
+        """Send one message. Returns when it is handed to the transport. Whoever is cancelled here
+        has sent nothing, or part of it: then the stream is reset.
 
         `within`: seconds, `NetworkTimes.io` by default; `math.inf` to wait as long as the peer
         keeps us waiting, which is for a stream that lasts: a peer that is gone ends it anyway.

@@ -148,18 +148,27 @@ class MuxStream:
     # Writing.
 
     async def write(self, data: bytes) -> None:
-        """Send all of `data`, waiting for the peer's window and the socket."""
+        """Send all of `data`, waiting for the peer's window and the socket.
+
+        Whoever is cancelled half-way has the stream reset: what came next would be taken for the
+        rest. Cancelled before anything was sent, it is as it was.
+        """
         view = memoryview(data)
-        while view:
-            await self._muxer.wait_writable()
-            self._check_writable()
-            if not self._send_window:
-                await self._writers.park()
-                continue
-            take = min(self._send_window, len(view), MAX_FRAME)
-            self._send_window -= take
-            self._muxer.send_data(self.stream_id, view[:take])
-            view = view[take:]
+        try:
+            while view:
+                await self._muxer.wait_writable()
+                self._check_writable()
+                if not self._send_window:
+                    await self._writers.park()
+                    continue
+                take = min(self._send_window, len(view), MAX_FRAME)
+                self._send_window -= take
+                self._muxer.send_data(self.stream_id, view[:take])
+                view = view[take:]
+        except trio.Cancelled:
+            if len(view) < len(data):
+                self.reset()
+            raise
 
     def try_write(self, data: bytes) -> bool:
         """Send all of `data` at once if that takes no waiting. Raises StreamEndedError."""

@@ -67,8 +67,9 @@ class MuxRequestStream:
                 raise LocalError(f"{self.protocol}: a message of {len(message)} bytes")
             parts += (_LENGTH.pack(len(message)), message)
         with self._limit(within) as scope:
-            await self._stream.write(b"".join(parts))
+            # Before anything is sent: who is cancelled afterwards would not know that it was.
             await trio.lowlevel.checkpoint()
+            await self._stream.write(b"".join(parts))
         if scope.cancelled_caught:
             self._too_slow("peer does not read in time")
 

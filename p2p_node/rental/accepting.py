@@ -33,7 +33,7 @@ async def accept_forever(keeper: LeaseKeeper) -> None:
             logger.warning("lease %d is not accepted: %s", lease.id, error)
             await keeper.drop(lease.id, refuse=True)
         except (ChainError, LocalError) as error:
-            logger.warning("lease %d not accepted yet: %s", lease.id, error)
+            keeper.warn(f"lease {lease.id} not accepted yet: {error}")
             await trio.sleep(RETRY_SECONDS)
 
 

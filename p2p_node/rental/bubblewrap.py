@@ -17,9 +17,10 @@ from typing import Any, Final
 import trio
 
 from p2p_node.rental import box
-from p2p_node.rental.boxed import Box, open_box, warden_command, warden_environment
+from p2p_node.rental.boxed import Box, open_box
 from p2p_node.rental.boxed_process import BoxedProcess, start_process
 from p2p_node.rental.cgroups import Cgroup, CgroupParent, find_cgroup_parent
+from p2p_node.rental.held import warden_command, warden_environment
 from p2p_node.rental.packets import ANSWER_SECONDS, AgentGoneError, Answers
 from p2p_node.rental.runner import (
     Command,
@@ -32,8 +33,7 @@ from p2p_node.rental.runner import (
     WorkloadError,
 )
 from p2p_node.rental.seccomp import build_filter
-from p2p_node.rental.trees import TreeTooDeepError, measure_tree, remove_tree
-from p2p_node.rental.watching import MAX_ENTRIES
+from p2p_node.rental.trees import measure_workspace, remove_tree
 
 FIRST_USER: Final = 1_900_000_000
 USERS: Final = 1 << 20
@@ -134,7 +134,7 @@ class BubblewrapRunner:
         orders = self._orders(directory, 0, _PROBE_LIMITS, control=-1, probe=True)
         try:
             done = subprocess.run(  # noqa: S603
-                warden_command(),
+                warden_command("warden"),
                 input=json.dumps(orders).encode() + b"\n",
                 capture_output=True,
                 timeout=PROBE_SECONDS,
@@ -198,23 +198,23 @@ class BubblewrapEnclosure:
             if (
                 self._box is not None
                 and not await self._box.has_ended()
-                and not await self._box.has_room_again(self._limits.disk_bytes)
+                and not await self._box.held.has_room_again(self._limits.disk_bytes)
             ):
                 return self._box
             if self._box is not None:
                 await self._box.close()
                 self._box = None
             give_orders = partial(self._runner.orders, self.lease_id, self._limits)
-            self._box = await open_box(give_orders, self.lease_id, self._say)
+            self._box = await open_box(give_orders, self._say)
             return self._box
 
     async def start(self, command: Command) -> BoxedProcess:
         """Start it, in a new enclosure if the last one was ended."""
         current = await self.open()
         try:
-            return await start_process(current.control, command, current.explain)
+            return await start_process(current.control, command, current.held.explain)
         except AgentGoneError:
-            await current.explain()
+            await current.held.explain()
             raise WorkloadError("cannot start", "the lease was stopped meanwhile") from None
 
     async def connect(self, port: int) -> trio.SocketStream:
@@ -228,7 +228,7 @@ class BubblewrapEnclosure:
                 await answers.ask(current.control, {"do": "connect", "port": port})
                 answer, descriptor = await answers.receive()
         except AgentGoneError:
-            await current.explain()
+            await current.held.explain()
             raise WorkloadError("cannot connect", "the lease was stopped meanwhile") from None
         except trio.TooSlowError:
             raise EnclosureError("the enclosure's agent does not answer") from None
@@ -248,22 +248,11 @@ class BubblewrapEnclosure:
     async def usage(self) -> Usage:
         """Ask the warden, or look at the files when nothing runs."""
         if self._box is not None:
-            found = await self._box.usage()
+            found = await self._box.held.usage()
             if found is not None:
                 return found
-        return Usage(0.0, 0, await trio.to_thread.run_sync(self._measure), 0)
-
-    def _measure(self) -> int:
-        try:
-            directory = os.open(self.workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            return 0
-        try:
-            return measure_tree(directory, MAX_ENTRIES).bytes
-        except TreeTooDeepError:
-            return self._limits.disk_bytes
-        finally:
-            os.close(directory)
+        size = await trio.to_thread.run_sync(measure_workspace, self.workspace)
+        return Usage(0.0, 0, self._limits.disk_bytes if size is None else size, 0)
 
     async def stop(self) -> None:
         """End the enclosure."""

@@ -55,12 +55,12 @@ class Cashier:
             except ObsoleteError:
                 logger.debug("lease %d: somebody else was faster", number)
             except (ChainError, LocalError) as error:
-                logger.warning("the money of lease %d waits: %s", number, error)
+                self._keeper.warn(f"the money of lease {number} waits: {error}")
                 return False
         try:
             await self._withdraw()
         except (ChainError, LocalError) as error:
-            logger.warning("earnings not paid out yet: %s", error)
+            self._keeper.warn(f"earnings not paid out yet: {error}")
             return False
         return True
 

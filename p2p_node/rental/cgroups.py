@@ -43,22 +43,42 @@ def find_cgroup_parent(own: str | None = None, mounts: str | None = None) -> Cgr
         mounts = Path("/proc/self/mountinfo").read_text() if mounts is None else mounts
     except OSError:
         return None
-    groups = [line.split(":", 2) for line in own.splitlines() if line.count(":") >= 2]
     found: dict[str, Path] = {}
-    for controllers, path in ((group[1], group[2]) for group in groups):
-        for root, mount, kind, options in _cgroup_mounts(mounts):
-            if kind == "cgroup2" and not controllers:
-                parent = _find_delegated(mount, _within(mount, root, path))
-                if parent is not None:
-                    return CgroupParent(2, dict.fromkeys((*_NEEDED, "cpu"), parent))
-            elif kind == "cgroup":
-                for controller in set(controllers.split(",")) & {*_NEEDED, *_WANTED} & options:
-                    directory = _within(mount, root, path)
-                    if _is_ours(directory):
-                        found[controller] = directory
+    for controller, mount, directory in _list_groups(own, mounts):
+        if not controller:
+            parent = _find_delegated(mount, directory)
+            if parent is not None:
+                return CgroupParent(2, dict.fromkeys((*_NEEDED, "cpu"), parent))
+        elif _is_ours(directory):
+            found[controller] = directory
     if all(controller in found for controller in _NEEDED):
         return CgroupParent(1, {name: found[name] for name in sorted(found)})
     return None
+
+
+def find_cgroup(own: str, mounts: str) -> "Cgroup | None":
+    """The group that a process is in, to be read; its text of /proc/…/cgroup is `own`."""
+    found: dict[str, Path] = {}
+    for controller, _, directory in _list_groups(own, mounts):
+        if controller:
+            found[controller] = directory
+        elif (directory / "memory.current").exists() and (directory / "pids.current").exists():
+            return Cgroup(CgroupParent(2, dict.fromkeys((*_NEEDED, "cpu"), directory)), ".")
+    if all(controller in found for controller in _NEEDED):
+        return Cgroup(CgroupParent(1, found), ".")
+    return None
+
+
+def _list_groups(own: str, mounts: str) -> Iterator[tuple[str, Path, Path]]:
+    """Controller (empty for version 2), where its hierarchy is mounted, the directory in it."""
+    groups = [line.split(":", 2) for line in own.splitlines() if line.count(":") >= 2]
+    for controllers, path in ((group[1], group[2]) for group in groups):
+        for root, mount, kind, options in _cgroup_mounts(mounts):
+            if kind == "cgroup2" and not controllers:
+                yield "", mount, _within(mount, root, path)
+            elif kind == "cgroup":
+                for controller in set(controllers.split(",")) & {*_NEEDED, *_WANTED} & options:
+                    yield controller, mount, _within(mount, root, path)
 
 
 def _cgroup_mounts(mounts: str) -> Iterator[tuple[str, Path, str, set[str]]]:

@@ -21,7 +21,6 @@ import trio
 from nacl.signing import SigningKey
 
 from p2p_node.net import Network, RequestStream
-from p2p_node.net.errors import StreamEndedError
 from protocols.envelopes import ENVELOPE_OVERHEAD, Verified, open_envelope, seal
 from protocols.errors import LocalError, MalformedError, RemoteError
 from protocols.lease_frames import (
@@ -153,7 +152,6 @@ class Channel:
         """What the provider said when it granted the access."""
         self._stream = stream
         self._sending = trio.Lock()
-        self._cut = False
 
     async def send_frame(
         self, kind: FrameKind, payload: bytes | memoryview = b"", *, within: float = inf
@@ -173,12 +171,7 @@ class Channel:
             if len(frame) > MAX_FRAME_BYTES:
                 raise LocalError(f"a frame of {len(frame)} bytes, at most {MAX_FRAME_BYTES}")
         async with self._sending:
-            if self._cut:
-                raise StreamEndedError("cut within a frame")
-            # Whoever is cancelled here may leave half a frame, and what follows would be noise.
-            self._cut = True
             await self._stream.send_all(frames, within=within)
-            self._cut = False
 
     async def receive_frame(self, *, within: float = inf) -> tuple[FrameKind, memoryview]:
         """Wait for one frame; returns its kind and its payload."""

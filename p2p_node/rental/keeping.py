@@ -45,6 +45,9 @@ STOP_SECONDS: Final = 10.0
 
 MAX_TOLD: Final = 64
 
+RUNNER_CHECK_SECONDS: Final = 1800.0
+"""Between two looks whether the runner still works; none while somebody is here, who would say."""
+
 FIND_SECONDS: Final = 10.0
 """For reading a lease that somebody names in an access."""
 
@@ -112,7 +115,10 @@ class LeaseKeeper:
         return min(LONGEST_PAUSE_SECONDS, self.node.preset.epoch_seconds / LOOKS_PER_EPOCH)
 
     def leased(self) -> int:
-        """Return the lease that has this machine by the newest block; 0 for none."""
+        """Return the lease that has this machine by the newest block; 0 for none.
+
+        One that has just ended has it until its processes are gone.
+        """
         view = self.view
         if view is None:
             return 0
@@ -120,7 +126,7 @@ class LeaseKeeper:
             newest = each.newest
             if newest is not None and self._is_mine(newest) and newest.is_usable(view.now):
                 return number
-        return 0
+        return self.tenancy.lease_id if self._hold and self.tenancy else 0
 
     async def run(self) -> None:
         """Keep leases until cancelled; then everything of the renter's is stopped, not wiped."""
@@ -289,7 +295,7 @@ class LeaseKeeper:
         try:
             await self._wipe(row)
         except (EnclosureError, OSError) as error:
-            self._warn(f"lease {row.id}: its workspace is not wiped yet: {error}")
+            self.warn(f"lease {row.id}: its workspace is not wiped yet: {error}")
             return
         await self.book.set_wiped(row.id)
         self._update(row.id, wiped=True, place=None)
@@ -312,7 +318,7 @@ class LeaseKeeper:
             try:
                 await self.tenancy.stop()
             except EnclosureError as error:
-                self._warn(f"lease {self.tenancy.lease_id}: not stopped: {error}")
+                self.warn(f"lease {self.tenancy.lease_id}: not stopped: {error}")
         if self._hold is not None:
             self._hold.end()
             self._hold = None
@@ -329,16 +335,19 @@ class LeaseKeeper:
                     logger.warning("wiping what was left of lease %d", number)
                     await runner.wipe(number)
         except (EnclosureError, OSError) as error:
-            self._warn(f"what earlier leases left is not wiped yet: {error}")
+            self.warn(f"what earlier leases left is not wiped yet: {error}")
             return False
         return True
 
     # The runner.
 
     async def _watch_runner(self) -> None:
-        while self.runner.runner is None and self._needs_runner():
-            await trio.sleep(RUNNER_RETRY_SECONDS)
-            await self._find_runner()
+        """Look for a runner as long as there is none, and now and then whether it still works."""
+        while self._needs_runner():
+            is_there = self.runner.runner is not None
+            await trio.sleep(RUNNER_CHECK_SECONDS if is_there else RUNNER_RETRY_SECONDS)
+            if not is_there or all(row.wiped for row in self.rows.values()):
+                await self._find_runner()
 
     def _needs_runner(self) -> bool:
         return self.contract.settings.is_on or bool(self.rows)
@@ -356,14 +365,14 @@ class LeaseKeeper:
                 self._choose_runner, self.node.data_dir, wanted, abandon_on_cancel=True
             )
         except NoRunnerError as error:
-            if not self.runner.problem:
-                self.runner.missing_since = trio.current_time()
-            self.runner.problem = str(error)
-            self._warn(f"this machine cannot be rented out: {error}")
+            since = self.runner.missing_since if self.runner.problem else trio.current_time()
+            self.runner = RunnerState(None, str(error), since)
+            self.warn(f"this machine cannot be rented out: {error}")
         else:
+            if self.runner.runner is None:
+                for note in runner.notes:
+                    logger.info("renting with %s: %s", runner.name, note)
             self.runner = RunnerState(runner)
-            for note in runner.notes:
-                logger.info("renting with %s: %s", runner.name, note)
         self.runner_changed.set()
         self.runner_changed = trio.Event()
 
@@ -389,7 +398,7 @@ class LeaseKeeper:
             else:
                 self.rows[number] = row
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """Say something once."""
         if text not in self._told:
             if len(self._told) >= MAX_TOLD:

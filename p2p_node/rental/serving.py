@@ -237,7 +237,6 @@ class LeaseServer:
         )
         channel = await visit.grant()
         await channel.send_encoded(encode_text(FrameKind.TEXT, text))
-        await channel.send_frame(FrameKind.DONE)
 
     async def _run(self, visit: Visit) -> None:
         request = cast(RunRequest, visit.access.request)

@@ -15,6 +15,8 @@ MAX_DEPTH: Final = 128
 """Directories within each other. Each level costs the walk an open file; real trees stay below a
 third of it."""
 
+MAX_ENTRIES: Final = 1_000_000
+
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY_BYTES: Final = 4096
 _BLOCK_BYTES: Final = 512
@@ -75,6 +77,20 @@ def measure_tree(root: int, max_entries: int) -> TreeSize:
             rest.close()
             os.close(directory)
     return TreeSize(size, entries)
+
+
+def measure_workspace(path: Path) -> int | None:
+    """Bytes in a directory that may be missing; None when it is too deep to be walked."""
+    try:
+        directory = os.open(path, _DIRECTORY)
+    except OSError:
+        return 0
+    try:
+        return measure_tree(directory, MAX_ENTRIES).bytes
+    except TreeTooDeepError:
+        return None
+    finally:
+        os.close(directory)
 
 
 def remove_tree(path: Path) -> None:

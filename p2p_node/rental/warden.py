@@ -9,7 +9,6 @@ It is apart from the node because watching means walking through trees and waiti
 and because only it needs the rights that making an enclosure takes.
 """
 
-import fcntl
 import json
 import os
 import resource
@@ -24,27 +23,25 @@ from typing import Any, Final
 
 from p2p_node.rental import box, mounts, seccomp
 from p2p_node.rental.cgroups import Cgroup, CgroupParent
-from p2p_node.rental.watching import DiskWatch, MemoryWatch, ProcessTable
+from p2p_node.rental.watcher import (
+    OWN_PROCESSES,
+    WardenError,
+    Watcher,
+    open_workspace,
+    read_line,
+    say,
+    take_lock,
+)
 
-TICK_SECONDS: Final = 0.1
 START_SECONDS: Final = 20
 END_SECONDS: Final = 10
-LOCK_SECONDS: Final = 15
-MAX_ORDER_BYTES: Final = 64 << 10
 MAX_FILES: Final = 16_384
-MAX_NOTES: Final = 20
-OWN_PROCESSES: Final = 2
-"""bubblewrap itself and the agent."""
-
-
-class WardenError(Exception):
-    """What could not be done, for the node to say."""
 
 
 def main() -> None:
     """Take orders, and hold the enclosure to its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    orders = _read_line(bytearray(), None)
+    orders = read_line(bytearray(), None)
     if orders is None:
         return
     try:
@@ -53,12 +50,6 @@ def main() -> None:
             warden.watch()
     except (WardenError, OSError) as error:
         say({"error": str(error)})
-
-
-def say(value: dict[str, Any]) -> None:
-    """Answer the node; nothing when it has gone."""
-    with suppress(BrokenPipeError):
-        os.write(1, json.dumps(value).encode() + b"\n")
 
 
 class Warden:
@@ -75,15 +66,13 @@ class Warden:
             self._cgroup = Cgroup(CgroupParent(version, found), name)
         self._bwrap = 0
         self._first = -1
-        self._input = bytearray()
-        self._notes: list[str] = []
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Make the enclosure, and undo all of it in the end but the files."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self._home / "lock", "wb") as lock:
-            self._take(lock.fileno())
+            take_lock(lock.fileno(), self._home)
             try:
                 self._make()
                 yield
@@ -92,41 +81,15 @@ class Warden:
                 if self._cgroup is not None:
                     self._cgroup.remove()
 
-    def _take(self, lock: int) -> None:
-        """Wait for the warden of an earlier run of the node, which is about to end."""
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise WardenError(
-                        f"{self._home}: another process still holds this lease's enclosure"
-                    ) from None
-                time.sleep(0.05)
-
     def _make(self) -> None:
-        owner = self._orders["owner"]
-        workspace = self._home / "workspace"
-        if workspace.is_symlink():
-            raise WardenError(f"{workspace}: found a link, expected a directory")
-        if not workspace.exists():
-            workspace.mkdir(mode=0o700)
-            if owner is not None:
-                os.chown(workspace, *owner)
+        workspace = open_workspace(self._home, self._orders["owner"])
         source = str(workspace)
-        if owner is not None:
+        if self._orders["owner"] is not None:
             # The node's directory is closed to the workload's user, so it is shown elsewhere, in
             # a view of the mounts that only this process and the enclosure have.
             source = mounts.show_alone(workspace)
-        self._workspace = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        self._disk = DiskWatch(self._workspace, self._limits["disk_bytes"])
-        if self._disk.is_full:
-            self._notes.append(
-                f"the workspace is over its limit of {self._limits['disk_bytes']} bytes: "
-                "until there is room again, files can only be deleted"
-            )
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        self._watcher = Watcher(self._limits, os.open(source, flags))
         if self._cgroup is not None:
             self._cgroup.create(
                 cores=self._limits["cores"],
@@ -141,12 +104,14 @@ class Warden:
             if first is None:
                 raise WardenError(self._explain(errors.fileno()))
         try:
-            self._first = os.pidfd_open(first)
+            self._first = self._watcher.begin(first, self._cgroup)
         except ProcessLookupError:
             raise WardenError("the enclosure ended at once") from None
-        self._table = ProcessTable(first, self._cgroup)
-        self._memory = MemoryWatch(self._table, self._limits["memory_bytes"], self._cgroup)
-        say({"ready": self._take_notes(), "full": self._disk.is_full})
+
+    def watch(self) -> None:
+        """Watch it to its end."""
+        if not self._orders["probe"]:
+            self._watcher.watch(self._first, self._kill)
 
     def _finish_probe(self, errors: int) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -179,8 +144,7 @@ class Warden:
         rules = None if code is None else _hold(code)
         info, report = os.pipe()
         control: int = self._orders["control"]
-        allowed = 0 if self._disk.is_full else limits["disk_bytes"]
-        command = box.build_command(control, limits["processes"], allowed)
+        command = box.build_command(control, limits["processes"], self._watcher.file_bytes)
         if self._orders["probe"]:
             command = [box.PYTHON, "-I", "-S", "-B", "-c", "import json, socket, subprocess"]
         arguments = box.build_arguments(plan, files, info=report, seccomp=rules, command=command)
@@ -229,62 +193,6 @@ class Warden:
         finally:
             os._exit(127)
 
-    def watch(self) -> None:
-        """Serve and watch until the node goes, the enclosure ends, or a limit is passed."""
-        if self._orders["probe"]:
-            return
-        poll = select.poll()
-        poll.register(0, select.POLLIN)
-        poll.register(self._first, select.POLLIN)
-        while True:
-            ready = {descriptor for descriptor, _ in poll.poll(int(TICK_SECONDS * 1000))}
-            if self._first in ready:
-                say({"stopped": self._take_notes() or ["its first process ended"]})
-                return
-            if 0 in ready:
-                while (line := _read_line(self._input, 0)) is not None and line:
-                    self._answer()
-                if line is None:
-                    return
-            reason = self._find_excess()
-            if reason is not None:
-                self._kill()
-                say({"stopped": [*self._take_notes(), reason]})
-                return
-
-    def _find_excess(self) -> str | None:
-        try:
-            reason = self._memory.find_excess() or self._disk.find_excess(self._table)
-            if reason is None and self._memory.count_killed():
-                self._note(
-                    "a process was killed: no more than "
-                    f"{self._limits['memory_bytes']} bytes of memory can be used"
-                )
-            if reason is None and self._cgroup is None:
-                count = len(self._table.list()) - OWN_PROCESSES
-                if count > self._limits["processes"]:
-                    return f"{count} processes, at most {self._limits['processes']}"
-        except OSError as error:
-            return f"its use of the host cannot be measured: {error}"
-        return reason
-
-    def _answer(self) -> None:
-        usage = {
-            "cpu_seconds": self._table.cpu_seconds(),
-            "memory_bytes": self._memory.measure(),
-            "disk_bytes": self._disk.measure(self._table).bytes,
-            "processes": max(0, len(self._table.list()) - OWN_PROCESSES + self._table.unseen),
-        }
-        say({"usage": usage, "notes": self._take_notes()})
-
-    def _note(self, text: str) -> None:
-        if len(self._notes) < MAX_NOTES and text not in self._notes:
-            self._notes.append(text)
-
-    def _take_notes(self) -> list[str]:
-        notes, self._notes = self._notes, []
-        return notes
-
     def _kill(self) -> None:
         """End process 1, and with it, by the kernel's hand, all others of the enclosure."""
         deadline = time.monotonic() + END_SECONDS
@@ -313,20 +221,6 @@ def _hold(content: bytes) -> int:
     os.write(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-def _read_line(pending: bytearray, timeout: float | None) -> bytes | None:
-    """A line of standard input; empty when none is whole after the timeout, None at the end."""
-    while b"\n" not in pending:
-        if not select.select([0], [], [], timeout)[0]:
-            return b""
-        part = os.read(0, 65536)
-        if not part or len(pending) > MAX_ORDER_BYTES:
-            return None
-        pending += part
-    line, _, rest = bytes(pending).partition(b"\n")
-    pending[:] = rest
-    return line
 
 
 if __name__ == "__main__":

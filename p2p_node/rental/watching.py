@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from p2p_node.rental.cgroups import Cgroup
-from p2p_node.rental.trees import TreeSize, TreeTooDeepError, measure_tree
+from p2p_node.rental.trees import MAX_ENTRIES, TreeSize, TreeTooDeepError, measure_tree
 
 MIN_ENTRIES: Final = 20_000
-MAX_ENTRIES: Final = 1_000_000
 BYTES_PER_ENTRY: Final = 16 << 10
 """A disk limit allows a file or directory for each so many bytes, within the two above."""
 

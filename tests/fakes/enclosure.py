@@ -28,7 +28,7 @@ from p2p_node.rental.runner import (
 )
 from p2p_node.rental.terminal import TerminalInput, TerminalOutput, set_size
 
-FAKE_TEMPLATE = Template("base", "host", (), (), "whatever is here", host_program="sh")
+FAKE_TEMPLATE = Template("base", "kaisar-test:1", (), (), "whatever is here", host_program="sh")
 FAKE_LIMITS = Limits(cores=1, memory_bytes=1 << 30, disk_bytes=1 << 30, processes=64)
 
 

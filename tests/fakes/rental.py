@@ -36,7 +36,7 @@ class FakeRental:
     """The chain. `failures` are raised by the next reads, one each; `is_down` by all."""
 
     def __init__(
-        self, start: int, epoch_at: Callable[[int], Epoch], *, accept_seconds: int = 60
+        self, start: int, epoch_at: Callable[[int], Epoch], *, accept_seconds: int = 200
     ) -> None:
         self.start = start
         self.epoch_at = epoch_at

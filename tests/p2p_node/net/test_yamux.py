@@ -207,6 +207,33 @@ async def test_a_half_closed_stream_still_carries_the_answer(autojump_clock: obj
         assert far.muxer._inbound == 0
 
 
+async def test_who_is_cancelled_within_a_write_has_the_stream_reset(
+    autojump_clock: object,
+) -> None:
+    async with pair() as (near, far):
+        stream = near.muxer.open_stream()
+        other = await accepted(far)
+        with trio.move_on_after(1):
+            await stream.write(bytes(2 * WINDOW))
+        await trio.testing.wait_all_tasks_blocked()
+        assert stream.failed
+        assert other.failed
+
+
+async def test_who_is_cancelled_before_a_write_has_lost_nothing(autojump_clock: object) -> None:
+    async with pair() as (near, far):
+        stream = near.muxer.open_stream()
+        other = await accepted(far)
+        await trio.testing.wait_all_tasks_blocked()
+        await stream.write(bytes(WINDOW))
+        with trio.move_on_after(1):
+            await stream.write(b"x")
+        assert len(await other.receive_some()) == WINDOW
+        await stream.write(b"y")
+        await trio.testing.wait_all_tasks_blocked()
+        assert await other.receive_some() == b"y"
+
+
 async def test_a_reset_wakes_reader_and_writer_and_frees_the_buffer(
     autojump_clock: object,
 ) -> None:
@@ -387,17 +414,14 @@ async def test_a_peer_that_keeps_to_its_windows_is_never_disconnected(
     async with pair(max_inbound_streams=30, max_lent=WINDOW) as (near, far):
         streams = [near.muxer.open_stream() for _ in range(30)]
 
-        async def fill(stream: MuxStream) -> None:
-            with trio.move_on_after(1):
-                await stream.write(bytes(2 * WINDOW))
-
         async with trio.open_nursery() as nursery:
             for stream in streams:
-                nursery.start_soon(fill, stream)
-        assert far.muxer._unread == 30 * INITIAL_WINDOW + WINDOW
-        assert not far.muxer.ended
-        others = far.accepted
-        assert len(await others[29].receive_some()) == INITIAL_WINDOW
+                nursery.start_soon(stream.write, bytes(2 * WINDOW))
+            await trio.testing.wait_all_tasks_blocked()
+            assert far.muxer._unread == 30 * INITIAL_WINDOW + WINDOW
+            assert not far.muxer.ended
+            assert len(await far.accepted[29].receive_some()) == INITIAL_WINDOW
+            nursery.cancel_scope.cancel()
 
 
 async def test_unread_data_is_bounded_over_all_connections(autojump_clock: object) -> None:

@@ -62,7 +62,7 @@ TIMELINE = Timeline(TimeMs(GENESIS * 1000), PRESET)
 
 def set_jumps(clock: trio.testing.MockClock) -> None:
     """Let time jump, but not while a thread writes to the disk."""
-    clock.autojump_threshold = 0.005
+    clock.autojump_threshold = 0.01
 
 
 @dataclass

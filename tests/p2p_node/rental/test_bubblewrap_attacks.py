@@ -523,7 +523,7 @@ async def test_the_death_of_the_warden_is_the_death_of_all(scene: Scene) -> None
     process = await scene.attacker.start(python(STAY.format(marker="kaisar-stays-3")))
     await read_until(process.stdout, b"up")
     assert scene.attacker._box is not None
-    scene.attacker._box._warden.kill()
+    scene.attacker._box.held.warden.kill()
     with trio.fail_after(20):
         assert await process.wait() == -9
     await wait_until_gone("kaisar-stays-3")

@@ -400,18 +400,6 @@ async def test_frames_of_several_tasks_do_not_mix() -> None:
     assert sorted(stream.sent) == [b"\0x", b"\1x"]
 
 
-async def test_a_frame_that_was_cut_is_the_last() -> None:
-    stream = _Stream()
-    channel = Channel(stream)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(channel.send_frame, FrameKind.DATA, b"x")
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-    with pytest.raises(StreamEndedError):
-        await channel.send_frame(FrameKind.END)
-    assert not stream.sent
-
-
 @pytest.mark.parametrize("frame", [b"", b"\xff", b"\x7f1"])
 async def test_what_is_no_frame_is_refused(frame: bytes) -> None:
     stream = _Stream()

@@ -11,7 +11,7 @@ import trio
 from p2p_node.rental.runner import Command, Enclosure, Runner, WorkloadError
 from tests import require
 from tests.fakes.enclosure import FAKE_LIMITS, FAKE_TEMPLATE, fake_runner
-from tests.p2p_node.rental.boxes import bubblewrap_runner
+from tests.p2p_node.rental.boxes import bubblewrap_runner, docker_runner
 from tests.p2p_node.rental.commands import read_all, read_until, run, shell
 
 pytestmark = pytest.mark.integration
@@ -19,14 +19,18 @@ pytestmark = pytest.mark.integration
 LEASE = 7
 
 
-@pytest.fixture(params=["fake", "bubblewrap"])
+@pytest.fixture(params=["fake", "bubblewrap", "docker", "docker-relay"])
 async def runner(request: pytest.FixtureRequest, data_dir: Path) -> AsyncIterator[Runner]:
     if request.param == "fake":
         async with fake_runner(data_dir) as made:
             yield made
-    else:
+    elif request.param == "bubblewrap":
         require.program("bubblewrap")
         async with bubblewrap_runner(data_dir) as made:
+            yield made
+    else:
+        require.program("docker")
+        async with docker_runner(data_dir, relays=request.param == "docker-relay") as made:
             yield made
 
 

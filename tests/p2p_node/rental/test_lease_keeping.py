@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from p2p_node.rental import keeping
 from p2p_node.rental.cashing import BROKEN_SECONDS
 from p2p_node.rental.lease_book import LeaseRow
 from p2p_node.rental.settings import RentalSettings
@@ -329,7 +330,8 @@ async def test_the_offer_follows_the_settings(
     async with open_world(tmp_path) as world:
         for price in (10, 10, 11):
             world.settings = replace(SETTINGS, price=price)
-            async with world.run_landlord():
+            async with world.run_landlord() as landlord:
+                await until(lambda landlord=landlord: landlord.offerer.deal is not None)
                 await trio.sleep(30)
         sent = [text.split()[:2] for text in world.wallet.sent]
         assert sent == [["offer", "10"], ["offer", "11"]]
@@ -359,6 +361,18 @@ async def test_without_a_runner_nothing_is_offered_and_the_reason_is_said(
         assert len([each for each in warnings if "no bubblewrap" in each.message]) == 1
         world.problem = ""
         await until(lambda: bool(world.wallet.sent))
+
+
+async def test_a_runner_that_works_no_more_ends_the_offer(
+    tmp_path: Path, jumps: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "RUNNER_CHECK_SECONDS", 100.0)
+    async with open_world(tmp_path) as world, world.run_landlord():
+        await until(lambda: bool(world.rental.write().offers))
+        world.problem = "docker is gone"
+        await until(lambda: not world.rental.write().offers)
+        world.problem = ""
+        await until(lambda: bool(world.rental.write().offers))
 
 
 async def test_a_lease_that_cannot_be_served_is_ended_after_a_while(
