@@ -77,9 +77,12 @@ class MuxRequestStream:
         """Wait for one message; see the protocol class."""
         if not 0 <= max_bytes <= self._settings.limits.max_request_message:
             raise LocalError(f"{self.protocol}: a cap of {max_bytes} bytes")
+        # Before anything is taken: who is cancelled at the end would lose a message.
+        await trio.lowlevel.checkpoint()
+        ready = self._take_ready(max_bytes)
+        if ready is not None:
+            return ready
         with self._limit(within):
-            # Before anything is taken: who is cancelled at the end would lose a message.
-            await trio.lowlevel.checkpoint()
             length = self._length
             if length is None:
                 (length,) = _LENGTH.unpack(await self._exactly(_LENGTH.size))
@@ -91,6 +94,18 @@ class MuxRequestStream:
             self._length = None
             return message
         return self._too_slow("peer does not answer in time")
+
+    def _take_ready(self, max_bytes: int) -> bytes | None:
+        """The next message, if all of it is here: small ones come many at a time."""
+        if self._length is not None or self._begun or self._deadline < trio.current_time():
+            return None
+        head = self._stream.peek(_LENGTH.size)
+        if len(head) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack(head)
+        if length > max_bytes or self._stream.unread < _LENGTH.size + length:
+            return None
+        return self._stream.take(_LENGTH.size + length, skip=_LENGTH.size)
 
     def _limit(self, within: float | None) -> trio.CancelScope:
         seconds = self._settings.times.io if within is None else within

@@ -156,27 +156,23 @@ def test_domain_tags_are_those_of_the_code() -> None:
 
 
 def test_every_reason_of_the_contracts_is_stated() -> None:
+    names = "token|registry|steward|beacon|consensus|rewards|delegation|penalties|rental"
     found = {
         reason
         for source in (ROOT / "chain" / "contracts").glob("*.vy")
         for reason in re.findall(
-            r'"((?:token|registry|steward|beacon|consensus|rewards|delegation|penalties): [^"]+)"',
+            rf'"((?:{names}): [^"]+)"',
             source.read_text(encoding="utf-8"),
         )
     }
-    stated = set(
-        re.findall(
-            r"`((?:token|registry|steward|beacon|consensus|rewards|delegation|penalties): [^`]+)`",
-            read("contracts.md"),
-        )
-    )
+    stated = set(re.findall(rf"`((?:{names}): [^`]+)`", read("contracts.md")))
 
     assert stated == found
 
 
 @pytest.mark.parametrize(
     "name",
-    ["Registry", "Steward", "Beacon", "Consensus", "Rewards", "Delegation", "Penalties"],
+    ["Registry", "Steward", "Beacon", "Consensus", "Rewards", "Delegation", "Penalties", "Rental"],
 )
 def test_every_call_and_event_of_a_contract_is_named(name: str) -> None:
     artefact = json.loads((ROOT / "chain" / "artefacts" / f"{name}.json").read_text("utf-8"))

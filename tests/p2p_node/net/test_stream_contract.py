@@ -340,6 +340,28 @@ async def test_one_task_may_send_while_another_receives(world: World, size: int)
                         assert await stream.receive(size, within=inf) == bytes([number]) * size
 
 
+async def test_who_is_cancelled_while_receiving_has_lost_nothing(world: World) -> None:
+    sizes = [3_000_000, 0, 5, 1_000_000]
+
+    async def tell(stream: RequestStream) -> None:
+        for number, size in enumerate(sizes):
+            await stream.send(bytes([number]) * size)
+        await stream.receive(1)
+
+    async with world(2) as (alice, bob):
+        bob.serve("tell", tell)
+        with trio.fail_after(10):
+            async with alice.open_stream(bob.node_key, "tell", 9) as stream:
+                for number, size in enumerate(sizes):
+                    message, tries = None, 0
+                    while message is None:
+                        tries += 1
+                        with trio.move_on_after(0.0002 * tries):
+                            message = await stream.receive(3_000_000)
+                    assert message == bytes([number]) * size
+                await stream.send(b"x")
+
+
 async def test_cancelling_the_asker_ends_the_stream(world: World) -> None:
     reasons: list[str] = []
     asked, done = trio.Event(), trio.Event()

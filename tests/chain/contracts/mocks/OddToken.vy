@@ -15,6 +15,7 @@ allowance: public(HashMap[address, HashMap[address, uint256]])
 totalSupply: public(uint256)
 mode: public(uint256)
 fee_percent: public(uint256)
+refuses: public(HashMap[address, bool])
 _target: address
 _call: Bytes[512]
 
@@ -36,6 +37,14 @@ def set_fee(percent: uint256):
     @notice Takes a fee from what the receiver gets.
     """
     self.fee_percent = percent
+
+
+@external
+def set_refusing(wallet: address, refuses: bool):
+    """
+    @notice Lets nothing be sent to a wallet, as if it were a contract that wants no tokens.
+    """
+    self.refuses[wallet] = refuses
 
 
 @external
@@ -67,7 +76,7 @@ def transferFrom(owner: address, to: address, amount: uint256) -> bool:
 
 @internal
 def _move(owner: address, to: address, amount: uint256) -> bool:
-    assert self.mode != REVERT, "odd: refused"
+    assert self.mode != REVERT and not self.refuses[to], "odd: refused"
     if self.mode == RETURN_FALSE:
         return False
     target: address = self._target
