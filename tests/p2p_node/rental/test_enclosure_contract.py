@@ -201,7 +201,11 @@ async def test_preparing_again_adopts_and_wiping_removes(runner: Runner) -> None
     assert not first.workspace.exists()
     assert await runner.leftovers() == [11]
     await runner.wipe(LEASE)
-    await (await runner.prepare(11, FAKE_TEMPLATE, FAKE_LIMITS, print)).wipe()
+    wiped = await runner.prepare(11, FAKE_TEMPLATE, FAKE_LIMITS, print)
+    await wiped.wipe()
+    # A renter that was a moment too late brings nothing back.
+    with pytest.raises(WorkloadError, match="lease is over"):
+        await wiped.start(shell("echo > file"))
     assert await runner.leftovers() == []
 
 
