@@ -45,7 +45,7 @@ seconds = st.integers(1, 4_000)
 picks = st.integers(0, 100)
 
 deeds = st.sampled_from(
-    ["", "judge", "judge", "collect", "collect", "extend", "settle", "open", "end", "confirm"]
+    ["", "judge", "judge", "collect", "collect", "extend", "settle", "open", "end", "confirm", "go", "go"]
 )
 
 MARKETS: list[Market] = []
@@ -69,7 +69,7 @@ class Renting(RuleBasedStateMachine):
         self.books = Books(market, [Tenancy(person, 1) for person in people], seed)
         self.heirs = 0
         for provider in range(PROVIDERS - 1):
-            self.offer(provider, price, least, 5_000)
+            self.offer(provider, price, least, 12_000)
             self.open_and_accept(RENTERS[provider], provider, 10 * least % 100)
 
     # -- who is meant
@@ -397,6 +397,8 @@ class Renting(RuleBasedStateMachine):
                 self.end(pick, pick % 2, False)
             case "confirm":
                 self.end(pick, 0, True)
+            case "go":
+                self.come_and_go(pick % PROVIDERS, bool(pick % 2))
 
     # -- what always holds
 
