@@ -48,7 +48,7 @@ picks = st.integers(0, 100)
 DEEDS = {
     "wait": 10,
     "open": 3,
-    "go": 1,
+    "go": 3,
     "judge": 4,
     "collect": 2,
     "extend": 2,
