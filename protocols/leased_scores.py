@@ -44,9 +44,10 @@ from protocols.types import Epoch, Seat
 JOB_WEIGHT: Final = 3
 """Kaisar's Wj (facts: kaisar.md, Worker_Score)."""
 
-FRESH_EPOCHS: Final = 24
-"""A day of mainnet's epochs: for so long a machine counts as what it proved last. Most rentals are
-shorter; one machine behind so many identities at most is the price."""
+FRESH_EPOCHS: Final = 2
+"""For so long a machine counts as what it proved last. One would do for the epoch in which a lease
+begins; but in an epoch's first minutes the bundle of the one before may still be on its way, and
+the base is older by one. Each more would be one more identity behind one machine."""
 
 
 class LeaseUnproved(RemoteError):

@@ -165,7 +165,8 @@ def test_ci_is_a_sound_script_that_requires_every_program() -> None:
     subprocess.run(["bash", "-n", path], check=True)
     text = path.read_text()
     (names,) = re.findall(rf"export {require.VARIABLE}=(\S+)", text)
-    assert set(names.split(",")) == set(require.PROGRAMS)
+    # Docker is a daemon with rights that CI has not got; the tests that want it say so.
+    assert set(names.split(",")) == set(require.PROGRAMS) - {"docker"}
     assert text.rstrip().endswith("make test")
 
 

@@ -61,6 +61,8 @@ class _Meter:
         self._start = time.monotonic()
 
     def tell(self, done: int, total: int) -> None:
+        if not done:
+            return
         rate = done / max(time.monotonic() - self._start, 1e-3) / 1e6
         self._progress.update(
             f"{self._what}: {format_bytes(done)} of {format_bytes(total)}, {rate:,.1f} MB/s"

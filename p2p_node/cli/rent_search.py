@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "hidden": {
                     "leased": listing.hidden.leased,
                     "away": listing.hidden.away,
+                    "unseen": listing.hidden.unseen,
                     "gone": listing.hidden.gone,
                     **listing.misfits,
                 },
@@ -270,6 +271,7 @@ def _describe_left_out(listing: Listing) -> list[str]:
     reasons = [
         (hidden.leased, "leased now"),
         (hidden.away, "away"),
+        (hidden.unseen, "not seen in a settled epoch yet"),
         (hidden.gone, "gone"),
         *((count, f"by {name}") for name, count in listing.misfits.items()),
     ]

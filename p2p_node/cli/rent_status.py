@@ -196,25 +196,35 @@ def _format_place(place: dict[str, Any] | None) -> list[str]:
         if name in ("lease", "seconds_left", "ends_at"):
             # The chain's word on these stands above.
             continue
-        parts = value if isinstance(value, dict) else {"": value}
-        text = ", ".join(filter(None, (_show(part, parts[part]) for part in list(parts)[:16])))
+        if isinstance(value, dict):
+            parts = [(_label(part), _show(part, value[part])) for part in list(value)[:16]]
+            text = ", ".join(f"{label} {part}" for label, part in parts if part)
+        else:
+            text = _show(name, value)
         if text:
-            shown[_clean(name)[:40]] = _clean(text)[:400]
+            shown[_clean(_label(name))[:40]] = _clean(text)[:400]
     return ["", "there, as the provider says:", *format_fields(shown)]
 
 
 def _show(name: str, value: object) -> str:
-    """Write a value of the provider's document, with its name where it has one."""
-    if isinstance(value, list):
-        text = " ".join(str(each) for each in value[:16])
-    elif isinstance(value, bool) or not isinstance(value, int | float | str):
-        text = "yes" if value is True else ""
-    elif isinstance(value, int) and name.endswith("bytes"):
-        text = format_bytes(value)
-    else:
-        text = f"{value:,}" if isinstance(value, int) else str(value)
-    label = name.removesuffix("_bytes").replace("_", " ")
-    return f"{label} {text}" if text and name else text
+    """Write a value of the provider's document as people read it; nothing for what is not there."""
+    match value:
+        case bool():
+            return "yes" if value else ""
+        case int():
+            return format_bytes(value) if name.endswith("bytes") else f"{value:,}"
+        case float():
+            return f"{value:,.1f}"
+        case str():
+            return value
+        case list():
+            return " ".join(str(each) for each in value[:16])
+        case _:
+            return ""
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_bytes").replace("_", " ")
 
 
 def _clean(text: str) -> str:

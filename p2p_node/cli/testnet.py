@@ -41,6 +41,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ("lying-checkers", 0, "checkers that report too low scores, in addition"),
         ("copying-checkers", 0, "checkers that repeat what others revealed, in addition"),
         ("equivocating-checkers", 0, "checkers that sign two reports, in addition"),
+        (
+            "rentals",
+            0,
+            "leases by renters: in turn one that lasts, one that is cancelled half-way, and one "
+            "whose provider, in addition, is killed",
+        ),
     )
     parser.add_argument(
         "--checkers",
@@ -108,6 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         lying_checkers=arguments.lying_checkers,
         copying_checkers=arguments.copying_checkers,
         equivocating_checkers=arguments.equivocating_checkers,
+        rentals=arguments.rentals,
         epochs=arguments.epochs,
     )
     funder = KeySigner(_read_funder_key(arguments.funder_key_file))

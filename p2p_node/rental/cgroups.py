@@ -63,16 +63,10 @@ def find_cgroup(own: str, mounts: str) -> "Cgroup | None":
         if controller:
             found[controller] = directory
         elif (directory / "memory.current").exists() and (directory / "pids.current").exists():
-            return _make_readable(2, dict.fromkeys((*_NEEDED, "cpu"), directory))
+            return Cgroup(CgroupParent(2, dict.fromkeys((*_NEEDED, "cpu"), directory)), ".")
     if all(controller in found for controller in _NEEDED):
-        return _make_readable(1, found)
+        return Cgroup(CgroupParent(1, found), ".")
     return None
-
-
-def _make_readable(version: int, directories: dict[str, Path]) -> "Cgroup":
-    name = directories["pids"].name
-    parents = {controller: path.parent for controller, path in directories.items()}
-    return Cgroup(CgroupParent(version, parents), name)
 
 
 def _list_groups(own: str, mounts: str) -> Iterator[tuple[str, Path, Path]]:

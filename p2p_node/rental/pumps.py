@@ -16,6 +16,7 @@ from math import inf
 
 import trio
 
+from p2p_node.net.errors import StreamEndedError
 from p2p_node.rental.channel import Channel
 from p2p_node.rental.runner import Process
 from p2p_node.rental.together import run_together
@@ -205,9 +206,11 @@ class _ProcessPump:
         if kind is FrameKind.DATA:
             try:
                 await self._to_input.send(payload)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                if isinstance(error, trio.ClosedResourceError):
-                    raise MalformedError("unexpected frame", "DATA after END") from None
+            except trio.ClosedResourceError:
+                raise MalformedError("unexpected frame", "DATA after END") from None
+            except trio.BrokenResourceError:
+                # The command has closed its input.
+                return True
         elif kind is FrameKind.END:
             require_empty(payload)
             return False
@@ -294,7 +297,8 @@ class _Seat:
             self._rest.cancel()
 
         async def rest() -> None:
-            with self._rest:
+            # Where nobody takes input any more the output says why, and some may be left.
+            with self._rest, suppress(StreamEndedError):
                 await run_together(self._read_input, attend)
 
         await run_together(show, rest)

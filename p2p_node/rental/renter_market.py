@@ -54,6 +54,8 @@ class Hidden:
 
     leased: int = 0
     away: int = 0
+    unseen: int = 0
+    """Not in any settled epoch yet."""
     gone: int = 0
     """Made by whoever had the slot before, or has left."""
 
@@ -135,8 +137,9 @@ class Market:
             for offer in free
         ]
         present = [each for each in found if not each.candidate.is_away]
-        hidden = Hidden(len(leased), len(found) - len(present), len(offers) - len(standing))
-        return present, hidden
+        unseen = sum(not each.candidate.epochs for each in found)
+        away = len(found) - len(present) - unseen
+        return present, Hidden(len(leased), away, unseen, len(offers) - len(standing))
 
     async def find_own(self, book: LeaseBook) -> list[OwnLease]:
         """Read the leases of a book, and look for those that have no number yet by their keys.

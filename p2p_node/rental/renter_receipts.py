@@ -76,9 +76,10 @@ def make_receipt(lease: Lease, steps: Sequence[LeaseStep], now: int) -> Receipt:
     money = _find_money(lease, steps, escrow, now)
     begun = bool(lease.started_at)
     ended = min(now, lease.ends_at) if begun else 0
+    is_over = lease.state is LeaseState.ACTIVE and not lease.is_usable(now)
     return Receipt(
         lease=lease.id,
-        state=lease.state.name.lower(),
+        state="over" if is_over else lease.state.name.lower(),
         provider=lease.provider,
         provider_wallet="0x" + lease.provider_wallet.hex(),
         renter="0x" + lease.renter.hex(),

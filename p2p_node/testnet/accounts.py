@@ -4,32 +4,46 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from p2p_node.testnet.outcome import Offence, Outcome, Participant, SettledEpoch, paid_reward
+from p2p_node.testnet.rental_outcome import earned_by_renting, sum_fees
 
 BASIS_POINTS = 10_000
 
 
 def expected_balance(
-    outcome: Outcome, epochs: Sequence[SettledEpoch], participant: Participant
+    outcome: Outcome, epochs: Sequence[SettledEpoch], participant: Participant, owed: int = 0
 ) -> int:
-    """What a wallet holds after its stake went and payments and bounties came."""
+    """What a wallet holds after its stake went and payments, bounties and rents came.
+
+    `owed` is what it has not had paid out of its leases.
+    """
     earned = sum(paid_reward(epoch, participant) for epoch in epochs)
     bounties = sum(each.bounty for each in outcome.penalties if each.reporter == participant.wallet)
-    return participant.funded - participant.staked + earned + bounties
+    rents = earned_by_renting(outcome.rentals).get(participant.name, 0)
+    return participant.funded - participant.staked + earned + bounties + rents - owed
 
 
 def expected_holdings(
-    outcome: Outcome, epochs: Sequence[SettledEpoch], reward_fund: int
+    outcome: Outcome,
+    epochs: Sequence[SettledEpoch],
+    reward_fund: int,
+    *,
+    owed: int = 0,
+    unswept: int = 0,
 ) -> Mapping[str, int]:
-    """What the contracts hold, by name: stakes, the fund, and nothing in all others.
+    """What the contracts hold, by name: stakes, the fund, what leases owe, and nothing in all
+    others.
 
-    `reward_fund` is what was paid into the fund at the deployment.
+    `reward_fund` is what was paid into the fund at the deployment, `owed` what wallets have not had
+    paid out of their leases, `unswept` the fees that did not go to the fund yet.
     """
     paid = sum(paid_reward(epoch, each) for epoch in epochs for each in outcome.participants)
     slashed = sum(each.slashed for each in outcome.penalties)
     bounties = sum(each.bounty for each in outcome.penalties)
+    fees = sum_fees(outcome.rentals)
     return {
         "Registry": sum(each.staked for each in outcome.participants) - slashed,
-        "Rewards": reward_fund - paid + slashed - bounties,
+        "Rewards": reward_fund - paid + slashed - bounties + fees - unswept,
+        "Rental": owed + unswept,
     }
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from chain.audit.judging import Verdict
+from p2p_node.testnet.rental_outcome import Rental
 from protocols.params import LANES, Preset
 from protocols.reports import compute_weight
 from protocols.types import Epoch, Shard, Wallet
@@ -42,7 +43,7 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An accepted bundle, with the transaction that brought it."""
+    """An accepted bundle, with the transaction that brought it; `online` is a bitmap of lanes."""
 
     shard: Shard
     tx: str
@@ -50,6 +51,7 @@ class Bundle:
     lanes: int
     scores: tuple[int, ...]
     seats: tuple[Seat, ...]
+    online: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     audited: list[Verdict] = field(default_factory=list)
     """What audits of the run's epochs came to; empty without `--audit`."""
+    rentals: list[Rental] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -141,6 +144,7 @@ class Outcome:
             )
             and self.copying_does_not_pay
             and self.equivocation_is_punished
+            and not any(each.problems for each in self.rentals)
         )
 
     @property
@@ -202,6 +206,7 @@ class Outcome:
                 }
                 for each in self.bans
             ],
+            "rentals": [each.to_json() for each in self.rentals],
             "balances_ok": self.balances_ok,
             "problems": self.problems,
             "audits": [
@@ -332,12 +337,15 @@ def total_reward(epoch: SettledEpoch, participant: Participant) -> int:
 
 
 def find_unpaid(outcome: Outcome) -> list[str]:
-    """List the rewards of counted epochs that have not been paid out."""
+    """List the rewards of counted epochs that have not been paid out.
+
+    Who was killed claims nothing any more.
+    """
     return [
         f"{each.name}: epoch {epoch.epoch} is not paid"
         for epoch in outcome.counted
         for each in outcome.participants
-        if paid_reward(epoch, each) != total_reward(epoch, each)
+        if each.kind != "doomed" and paid_reward(epoch, each) != total_reward(epoch, each)
     ]
 
 

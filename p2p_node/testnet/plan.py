@@ -1,12 +1,16 @@
 """What a run consists of, and how each of its processes is started."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_node.keystore import LIGHT_KDF, PASSWORD_VARIABLE, Keystore
 from p2p_node.testnet.outcome import Participant
 from p2p_node.testnet.processes import Child, kaisar_command
+from p2p_node.testnet.rental_outcome import Rental, RentalKind
+from p2p_node.testnet.rentals import FUNDED, make_rentals, plan_kinds
+from protocols.errors import LocalError
 from protocols.params import Preset
 
 LISTEN = "/ip4/127.0.0.1/tcp/0"
@@ -31,6 +35,7 @@ class TestnetPlan:
     lying_checkers: int = 0
     copying_checkers: int = 0
     equivocating_checkers: int = 0
+    rentals: int = 0
     epochs: int = 3
 
     @property
@@ -43,7 +48,14 @@ class TestnetPlan:
     @property
     def all_providers(self) -> int:
         """Providers of every kind."""
-        return self.providers + self.cheating_providers + self.absent_providers
+        return (
+            self.providers + self.cheating_providers + self.absent_providers + self.doomed_providers
+        )
+
+    @property
+    def doomed_providers(self) -> int:
+        """Providers that are killed in the middle of a lease."""
+        return plan_kinds(self.rentals).count(RentalKind.KILLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,7 @@ def list_members(plan: TestnetPlan, directory: Path, password: str) -> list[Memb
         ("copier", plan.copying_checkers, "copying", "copying-checker"),
         ("traitor", plan.equivocating_checkers, "equivocating", "equivocating-checker"),
         ("provider", plan.providers, "honest", "provider"),
+        ("doomed", plan.doomed_providers, "doomed", "provider"),
         ("cheat", plan.cheating_providers, "cheating", "cheating-provider"),
         ("ghost", plan.absent_providers, "absent", "absent-provider"),
     )
@@ -73,15 +86,37 @@ def list_members(plan: TestnetPlan, directory: Path, password: str) -> list[Memb
             keystore = Keystore.create(data_dir, password, kdf=LIGHT_KDF)
             is_provider = role.endswith("provider")
             stake = plan.preset.min_provider_stake if is_provider else plan.preset.min_checker_stake
+            for_bonds = FUNDED if is_provider and plan.rentals else 0
             participant = Participant(
                 name=data_dir.name,
                 kind=kind,
                 is_provider=is_provider,
                 wallet=keystore.wallet_address,
-                funded=stake,
+                funded=stake + for_bonds,
             )
             members.append(Member(participant, role, data_dir))
     return members
+
+
+def list_rentals(plan: TestnetPlan, directory: Path, password: str) -> list[Rental]:
+    """Create the renters of the plan, each with a provider of its own; honest ones in their order.
+
+    LocalError when there are fewer providers than leases that are not to lose theirs.
+    """
+    kinds = plan_kinds(plan.rentals)
+    honest = iter(range(1, plan.providers + 1))
+    doomed = iter(range(1, plan.doomed_providers + 1))
+    lasting = len(kinds) - plan.doomed_providers
+    if lasting > plan.providers:
+        raise LocalError(
+            f"rentals: {lasting} of them need a provider each, found {plan.providers} providers"
+        )
+
+    def choose(kind: RentalKind) -> str:
+        is_doomed = kind is RentalKind.KILLED
+        return f"doomed-{next(doomed)}" if is_doomed else f"provider-{next(honest)}"
+
+    return make_rentals(kinds, directory, password, plan.preset, choose)
 
 
 def node_child(
@@ -93,6 +128,7 @@ def node_child(
     rpc_url: str,
     bootstrap: str | None,
     password: str,
+    flags: Sequence[str] = (),
 ) -> Child:
     """Describe the process of one node; its password travels in the environment."""
     command = kaisar_command(
@@ -109,6 +145,7 @@ def node_child(
         LISTEN,
         "--exit-with-parent",
         *SMALL_HOST,
+        *flags,
     )
     if bootstrap is not None:
         command += ["--bootstrap", bootstrap]

@@ -24,7 +24,8 @@ RESTART_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Child:
-    """One process and its log; `expected_exit` is True for a role that ends by itself."""
+    """One process and its log; `expected_exit` is True for a role that ends by itself, `is_doomed`
+    once it was killed on purpose."""
 
     name: str
     command: Sequence[str]
@@ -32,6 +33,7 @@ class Child:
     environment: dict[str, str]
     expected_exit: bool = False
     is_node: bool = True
+    is_doomed: bool = False
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     deaths: list[str] = field(default_factory=list)
@@ -69,6 +71,8 @@ class Household:
                 if self._stopping or process is None or process.poll() is None:
                     continue
                 child.process = None
+                if child.is_doomed:
+                    continue
                 if child.expected_exit and process.returncode == 0:
                     continue
                 how = describe_exit(process.returncode)
@@ -81,6 +85,13 @@ class Household:
                 await trio.sleep(RESTART_SECONDS)
                 self._launch(child)
             await trio.sleep(0.2)
+
+    def kill(self, name: str) -> None:
+        """Kill a child for good, without a warning to it."""
+        child = next(each for each in self.children if each.name == name)
+        child.is_doomed = True
+        if child.process is not None:
+            child.process.kill()
 
     async def stop(self) -> None:
         """End every child: SIGTERM, a few seconds, SIGKILL. Safe to call twice."""

@@ -15,6 +15,7 @@ from chain.events import (
 )
 from chain.hexes import to_hex
 from chain.records import NO_EXIT, Log, SlotKind
+from chain.rental_client import RentalClient
 from p2p_node.testnet.accounts import expected_balance, expected_holdings
 from p2p_node.testnet.outcome import (
     Ban,
@@ -26,6 +27,7 @@ from p2p_node.testnet.outcome import (
     Seat,
     SettledEpoch,
 )
+from p2p_node.testnet.rental_outcome import left_of_funds
 from protocols.epochs import Timeline
 from protocols.params import Preset
 from protocols.settlement import Books, close_epoch
@@ -106,6 +108,7 @@ class RunReader:
     """Reads the epochs of one run; `reward_fund` is what was paid in at the deployment."""
 
     chain: ChainClient
+    rental: RentalClient
     events: RunEvents
     participants: Sequence[Participant]
     preset: Preset
@@ -151,14 +154,29 @@ class RunReader:
         """List the wallets and contracts that hold at `block` something else than `epochs` and
         penalties add up to, and the pools that the contract has fixed otherwise."""
         differences = []
+        wallets = [each.wallet for each in self.participants]
+        owed = {wallet: await self.rental.owed(wallet, block) for wallet in wallets}
         for each in self.participants:
             found = await self.chain.token_balance(each.wallet, block)
-            expected = expected_balance(outcome, epochs, each)
+            expected = expected_balance(outcome, epochs, each, owed[each.wallet])
             if found != expected:
                 differences.append(
                     f"{each.name}: balance is {found}, the epochs add up to {expected}"
                 )
-        holdings = expected_holdings(outcome, epochs, self.reward_fund)
+        for renter in outcome.rentals:
+            found = await self.chain.token_balance(renter.wallet, block)
+            expected = left_of_funds(renter)
+            if found != expected:
+                differences.append(
+                    f"{renter.name}: balance is {found}, its lease adds up to {expected}"
+                )
+        holdings = expected_holdings(
+            outcome,
+            epochs,
+            self.reward_fund,
+            owed=sum(owed.values()),
+            unswept=await self.rental.fees(block),
+        )
         for name, contract in self.chain.deployment.contracts.items():
             found = await self.chain.token_balance(contract.address, block)
             expected = holdings.get(name, 0)
@@ -238,6 +256,7 @@ class RunReader:
                     seats=tuple(
                         Seat(r.seat, r.checker, r.deviations, r.units) for r in record.reports
                     ),
+                    online=record.online,
                 )
             )
         return bundles

@@ -18,6 +18,7 @@ from chain.deployment import Deployment, write_deployment
 from chain.errors import ChainError
 from chain.journal import MemoryJournal
 from chain.records import Call
+from chain.rental_client import RentalClient
 from chain.rpc import Rpc
 from chain.signer import KeySigner
 from chain.transactions import TransactionManager
@@ -25,9 +26,18 @@ from p2p_node.keystore import LIGHT_KDF, Keystore
 from p2p_node.run_file import read_run_file
 from p2p_node.testnet.accounts import find_odd_penalties
 from p2p_node.testnet.outcome import Outcome, find_unpaid
-from p2p_node.testnet.plan import Member, TestnetPlan, draw_password, list_members, node_child
+from p2p_node.testnet.plan import (
+    Member,
+    TestnetPlan,
+    draw_password,
+    list_members,
+    list_rentals,
+    node_child,
+)
 from p2p_node.testnet.processes import Child, Household, kaisar_command
 from p2p_node.testnet.reading import RunEvents, RunReader, read_slots, read_stakes
+from p2p_node.testnet.rental_checks import check_rental
+from p2p_node.testnet.rentals import PROVIDER_FLAGS, Surroundings, read_money, run_rentals
 from p2p_node.testnet.screen import Screen
 from protocols.errors import LocalError
 from protocols.params import LANES
@@ -43,6 +53,12 @@ REGISTER_SECONDS = 120.0
 DEPLOY_SECONDS = 12
 """How long a deployment takes on one-second blocks. Epoch 0 begins when it is done, so that on a
 usual machine everybody registers within it."""
+
+RENTAL_SECONDS = 300.0
+"""For the commands of all renters, on a busy machine."""
+
+RENTAL_EPOCHS = 8
+"""The longest leases, and what comes before and after them."""
 
 CLAIM_SECONDS = 60.0
 """After the last epoch closed, for everybody's claims to be in a block."""
@@ -175,6 +191,7 @@ class _Run:
         self._password = password
         self._access = access
         self._participants = [each.participant for each in members]
+        self._rentals = list_rentals(plan, options.directory, password)
         self._deployment_file = options.directory / "deployment.json"
 
     async def run(self) -> Outcome:
@@ -189,12 +206,20 @@ class _Run:
         await self._fund(deployment)
         first = await self._wait_until_registered(chain)
         reader = RunReader(
-            chain, RunEvents(chain), self._participants, self._plan.preset, self._reward_fund
+            chain,
+            RentalClient(self._access.rpc, deployment),
+            RunEvents(chain),
+            self._participants,
+            self._plan.preset,
+            self._reward_fund,
         )
         outcome = Outcome(self._plan.preset, self._participants, self._count_shards())
         outcome.allow_skipped = self._options.allow_skipped
+        outcome.rentals = self._rentals
         last = Epoch(first + self._plan.epochs - 1)
-        await self._follow(reader, outcome, first, last)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._rent, reader, bootstrap, first)
+            await self._follow(reader, outcome, first, last)
         await self._settle_accounts(reader, outcome, first, last)
         if self._options.audit:
             await self._audit(chain, outcome)
@@ -223,6 +248,7 @@ class _Run:
         return deployment
 
     def _child(self, member: Member, bootstrap: str | None) -> Child:
+        rents_out = self._plan.rentals and member.role == "provider"
         return node_child(
             member.participant.name,
             member.role,
@@ -231,6 +257,7 @@ class _Run:
             rpc_url=self._access.rpc_url,
             bootstrap=bootstrap,
             password=self._password,
+            flags=PROVIDER_FLAGS if rents_out else (),
         )
 
     async def _start_bootstrap(self) -> str:
@@ -252,16 +279,17 @@ class _Run:
         raise LocalError(f"the bootstrap node did not start:\n{child.tail()}")
 
     async def _fund(self, deployment: Deployment) -> None:
-        """Give everybody its stake, and gas where the chain is not our own."""
+        """Give everybody its stake or what its lease costs, and gas."""
         calls = Calls(deployment)
         limiter = trio.CapacityLimiter(MAX_UNMINED)
         async with trio.open_nursery() as nursery:
-            for each in self._participants:
-                if self._options.rpc_url is not None:
+            for each in (*self._participants, *self._rentals):
+                # The devchain gives gas to those it was started with.
+                if self._options.rpc_url is not None or each in self._rentals:
                     gas = Call(to=each.wallet, value=FUNDED_GAS)
                     nursery.start_soon(self._send, gas, f"gas for {each.name}", limiter)
-                stake = calls.transfer(each.wallet, each.funded)
-                nursery.start_soon(self._send, stake, f"stake of {each.name}", limiter)
+                tokens = calls.transfer(each.wallet, each.funded)
+                nursery.start_soon(self._send, tokens, f"tokens of {each.name}", limiter)
 
     async def _send(self, call: Call, label: str, limiter: trio.CapacityLimiter) -> None:
         deadline = trio.current_time() + START_SECONDS
@@ -310,6 +338,33 @@ class _Run:
                         self._screen.problem(f"the chain was not read: {told}")
                 await trio.sleep(POLL_SECONDS)
 
+    async def _rent(self, reader: RunReader, bootstrap: str, first: Epoch) -> None:
+        """Run the rentals, once an epoch has settled in which every provider has shown its machine:
+        what a leased provider scores comes from it."""
+        if not self._rentals:
+            return
+        with trio.move_on_after(RENTAL_SECONDS + RENTAL_EPOCHS * self._plan.preset.epoch_seconds):
+            while not await reader.chain.is_closed(first):
+                await trio.sleep(POLL_SECONDS)
+            await run_rentals(
+                self._rentals,
+                Surroundings(
+                    chain=reader.chain,
+                    rental=reader.rental,
+                    directory=self._options.directory,
+                    deployment=self._deployment_file,
+                    rpc_url=self._access.rpc_url,
+                    bootstrap=bootstrap,
+                    password=self._password,
+                    find_index={each.name: each.index for each in self._participants}.__getitem__,
+                    kill=self._household.kill,
+                    say=self._screen.say,
+                ),
+            )
+            return
+        for each in self._rentals:
+            each.problems.append(f"{each.name}: not over in time")
+
     async def _settle_accounts(
         self, reader: RunReader, outcome: Outcome, first: Epoch, last: Epoch
     ) -> None:
@@ -336,9 +391,14 @@ class _Run:
         read_stakes(events, self._participants)
         outcome.penalties = await reader.read_penalties()
         outcome.bans = events.bans
+        for rental in outcome.rentals:
+            rental.money = read_money(rental, events.all)
         newest = max([last, *(epoch for epoch, _ in events.bundles)])
         epochs = await reader.read_epochs(Epoch(0), newest, block)
         outcome.counted = epochs[first : last + 1]
+        genesis = chain.deployment.genesis
+        for rental in outcome.rentals:
+            rental.problems += check_rental(rental, epochs, genesis, self._plan.preset)
         differences = await reader.compare_balances(outcome, epochs, block)
         differences += find_odd_penalties(outcome)
         outcome.problems.extend(differences)
@@ -376,3 +436,5 @@ class _Run:
     def _collect_problems(self, outcome: Outcome) -> None:
         for child in self._household.children:
             outcome.problems.extend(f"{child.name} {death}" for death in child.deaths)
+        for rental in outcome.rentals:
+            outcome.problems.extend(rental.problems)

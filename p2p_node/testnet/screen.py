@@ -18,6 +18,7 @@ from p2p_node.testnet.outcome import (
     provider_score,
     total_reward,
 )
+from p2p_node.testnet.rental_outcome import Rental
 from protocols.epochs import Phase
 from protocols.params import TOKEN
 from protocols.types import Epoch
@@ -123,6 +124,8 @@ def print_outcome(outcome: Outcome) -> None:
     if bundles:
         gas = ", ".join(f"{bundle.gas_used:,}" for bundle in bundles)
         console.print(f"gas per bundle: {gas}")
+    for rental in outcome.rentals:
+        console.print(describe_rental(rental), soft_wrap=True)
     for each in outcome.participants:
         standing = describe_standing(outcome, each)
         if standing:
@@ -157,6 +160,20 @@ def _print_members(outcome: Outcome, console: Console, *, providers: bool) -> No
         earned = f"{outcome.earned(each) / TOKEN:.4f}"
         table.add_row(each.name, str(each.index), each.kind, *cells, earned)
     console.print(table)
+
+
+def describe_rental(rental: Rental) -> str:
+    """Say where a rental's money went, in the token's smallest unit."""
+    said = f"{rental.name}: lease of {rental.provider}, {rental.kind.value}"
+    if rental.money is None or rental.lease is None:
+        return f"{said}: not settled"
+    money, settled = rental.money, rental.money.settlement
+    return (
+        f"{said}: {settled.charged_seconds} of {rental.lease.seconds} s charged at "
+        f"{rental.lease.terms.price}; escrow {money.escrow} + bond {money.bond} = "
+        f"paid {settled.paid} + fee {settled.fee} + refund {settled.refund} + "
+        f"bond back {settled.bond_back}"
+    )
 
 
 def describe_standing(outcome: Outcome, participant: Participant) -> str:

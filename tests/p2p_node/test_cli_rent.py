@@ -283,6 +283,9 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
 async def test_the_best_value_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with open_market(tmp_path, capsys, (4 * PRICE, PRICE, 2 * PRICE)) as market:
         net = market.net
+        assert "Left out: 3 not seen in a settled epoch yet." in await market.kaisar(
+            "search", "--offline"
+        )
         reports = await net.sign_reports(Epoch(1), [[4000, 900, 3000, 1]] * 3)
         await net.execute(net.funder, await net.bundle(Epoch(1), reports), "bundle")
         net.enter(2)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -31,14 +32,14 @@ from p2p_node.rental.runner import Command
 from protocols.errors import MalformedError
 from protocols.lease_frames import FrameKind, encode_exit, encode_resize, encode_signal
 from tests.fakes.enclosure import FAKE_LIMITS, FAKE_TEMPLATE, FakeEnclosure, fake_runner
-from tests.p2p_node.net.conftest import open_nodes, until
+from tests.p2p_node.net.conftest import open_nodes, times, until
 
 Handler = Callable[[Channel], Awaitable[object]]
 
 
 @asynccontextmanager
 async def open_pair(
-    handler: Handler,
+    handler: Handler, **changes: Any
 ) -> AsyncIterator[tuple[Network, Network, list[BaseException]]]:
     """Two real nodes; the second one serves channels with `handler`. Its failures are listed."""
     failures: list[BaseException] = []
@@ -51,7 +52,7 @@ async def open_pair(
             raise
 
     with trio.fail_after(60):
-        async with open_nodes(2) as (renter, provider):
+        async with open_nodes(2, **changes) as (renter, provider):
             provider.serve("lease", handle, lasting=True)
             yield renter, provider, failures
 
@@ -466,6 +467,42 @@ async def test_nobody_reads_the_output_any_more(tmp_path: Path) -> None:
         with trio.fail_after(10):
             assert await drive_process(channel, None, write, write) == -signal.SIGPIPE
         os.close(write)
+
+
+@pytest.mark.integration
+async def test_output_is_read_to_the_end_after_the_provider_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with a pager: the command is long over, and somebody types on."""
+    monkeypatch.setattr("p2p_node.net.mux_stream._ABANDONED_FOR", 0.1)
+
+    async def answer(channel: Channel) -> None:
+        for _ in range(4):
+            await channel.send_frame(FrameKind.DATA, bytes(100_000))
+        await channel.send_encoded(encode_exit(4))
+
+    status = 0
+    (stdin, feed), (out, stdout) = os.pipe(), os.pipe()
+    async with (
+        open_pair(answer, times=times(keepalive=0.1)) as (renter, provider, _),
+        open_channel(renter, provider) as channel,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def drive() -> None:
+            nonlocal status
+            status = await drive_process(channel, stdin, stdout, 2)
+            os.close(stdout)
+
+        nursery.start_soon(drive)
+        for _ in range(8):
+            os.write(feed, b"typed")
+            await trio.sleep(0.1)
+        os.close(feed)
+        async with trio.lowlevel.FdStream(out) as stream:
+            assert len(b"".join([part async for part in stream])) == 400_000
+    assert status == 4
+    os.close(stdin)
 
 
 @pytest.mark.integration

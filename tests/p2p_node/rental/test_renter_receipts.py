@@ -69,7 +69,9 @@ def test_what_was_reclaimed_came_back() -> None:
 
 def test_what_goes_on_costs_by_the_second() -> None:
     receipt = make_receipt(replace(LEASE, away_seconds=20), [OPENED, ACCEPTED], 10_120)
+    over = make_receipt(LEASE, [OPENED, ACCEPTED], 10_620)
 
+    assert (receipt.state, over.state, over.charged_seconds) == ("active", "over", 600)
     assert (receipt.used_seconds, receipt.away_seconds, receipt.charged_seconds) == (100, 20, 80)
     assert (receipt.paid, receipt.fee, receipt.refund) == (80_000, 4_000, 0)
     assert (receipt.ended_at, receipt.final) == (0, False)

@@ -47,6 +47,7 @@ def settle(**changes: object) -> SettledEpoch:
         lanes=2,
         scores=(800, 0, *[0] * (LANES - 2)),
         seats=(Seat(0, 0, 0, 1000), Seat(1, 1, 2, 1000)),
+        online=0b11,
     )
     epoch = SettledEpoch(
         epoch=Epoch(3),
@@ -133,7 +134,8 @@ def test_an_audit_that_finds_a_difference_fails_the_run() -> None:
 def test_json_has_the_documented_form() -> None:
     result = make_outcome(settle()).to_json()
     assert set(result) == {
-        *("ok", "seconds", "epochs", "penalties", "bans", "balances_ok", "problems", "audits")
+        *("ok", "seconds", "epochs", "penalties", "bans", "balances_ok", "problems", "audits"),
+        "rentals",
     }
     (epoch,) = result["epochs"]
     assert epoch["epoch"] == 3
@@ -215,7 +217,10 @@ def test_bounties_and_slashed_stakes_are_on_the_accounts() -> None:
     assert expected_holdings(outcome, epochs, 10**30) == {
         "Registry": 4200 * TOKEN - slashed,
         "Rewards": 10**30 - paid + slashed - bounties,
+        "Rental": 0,
     }
+    holdings = expected_holdings(outcome, epochs, 10**30, owed=5, unswept=2)
+    assert (holdings["Rental"], holdings["Rewards"]) == (7, 10**30 - paid + slashed - bounties - 2)
     assert find_odd_penalties(outcome) == []
 
 

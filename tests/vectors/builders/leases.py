@@ -112,7 +112,7 @@ NUMBERS = {
     "seats": 4,
     "rank_delay_ms": 28_000,
     "provider_pool": 3600 * TOKEN,
-    "era_epochs": 30,
+    "era_epochs": 33,
 }
 EPOCH = 100
 SEAT = 1
@@ -134,7 +134,7 @@ def score(lease: Fields, epoch: int) -> int:
     overlap = max(0, min(end, begin + 3600) - max(lease["started_at"], begin)) if epoch else 0
     fee = _share(overlap * lease["price"], lease["fee_bps"])
     points = (Fraction(fee * lease["base_total"], pool)).__floor__() if pool else 0
-    fresh = lease["base_score"] if epoch - lease["base_epoch"] <= 24 else 0
+    fresh = lease["base_score"] if epoch - lease["base_epoch"] <= 2 else 0
     return min(32_767, max(fresh, min(4 * lease["base_score"], points)))
 
 
@@ -150,15 +150,15 @@ def scores() -> Fields:
         "seconds": 30 * 3600,
         "price": 20 * TOKEN // 3600,
         "fee_bps": 500,
-        "base_epoch": 89,
+        "base_epoch": EPOCH - 2,
         "base_score": 3000,
         "base_total": 1_000_000,
     }
-    old = {"base_epoch": EPOCH - 25}
+    old = {"base_epoch": EPOCH - 3}
     at_once = {"started_at": start // 1000 - 60, "seconds": 3600}
     excused: list[tuple[str, Fields]] = [
-        ("fresh", {}),
-        ("last_fresh_epoch", {"base_epoch": EPOCH - 24}),
+        ("fresh", {"base_epoch": EPOCH - 1}),
+        ("last_fresh_epoch", {}),
         ("no_longer_fresh", old),
         ("no_longer_fresh_for_next_to_nothing", {**old, "price": 1}),
         ("no_longer_fresh_for_much", {**old, "price": 2000 * TOKEN // 3600}),
@@ -166,7 +166,7 @@ def scores() -> Fields:
         ("four_times_at_most", {"price": 10_000 * TOKEN // 3600}),
         ("clamped", {"base_score": 30_000, "price": 10**6 * TOKEN}),
         ("no_base", {"base_epoch": 0, "base_score": 0, "base_total": 0}),
-        ("no_emission_any_more", {"base_epoch": 91, "started_at": GENESIS + 92 * 3600}),
+        ("no_emission_any_more", {"base_epoch": 99, "price": 10_000 * TOKEN // 3600}),
         ("second_era", {"base_epoch": 59}),
         ("in_its_first_epoch", at_once),
         ("in_its_first_epoch_without_fresh", {**at_once, **old}),
