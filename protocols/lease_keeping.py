@@ -19,7 +19,7 @@ ACCEPT_SECONDS: Final = 15
 sent."""
 
 MAX_JUDGED: Final = 64
-"""Epochs that Rental.vy looks at in one call."""
+"""Epochs that Rental.vy judges in one call; collecting and settling include a judgement."""
 
 COLLECT_SECONDS: Final = 86_400
 """How long a provider lets its earnings lie in a lease that goes on."""
@@ -44,7 +44,6 @@ class MoneyStep(StrEnum):
     NONE = "none"
     JUDGE = "judge"
     COLLECT = "collect"
-    """Of what was judged; the epochs since then are to be judged before it."""
     SETTLE = "settle"
 
 

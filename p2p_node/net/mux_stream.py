@@ -103,6 +103,23 @@ class MuxStream:
         self._taken(len(data))
         return data
 
+    @property
+    def unread(self) -> int:
+        """Bytes that can be taken without waiting."""
+        return len(self._buffer)
+
+    def peek(self, count: int) -> bytes:
+        """Up to so many of the next bytes, which stay there."""
+        return bytes(self._buffer[:count])
+
+    def take(self, count: int, *, skip: int = 0) -> bytes:
+        """Exactly so many of the unread bytes, without the first ones."""
+        with memoryview(self._buffer) as view:
+            data = bytes(view[skip:count])
+        del self._buffer[:count]
+        self._taken(count)
+        return data
+
     async def read(self, n: int | None = None) -> bytes:
         """Like `receive_some`, but raises StreamEndedError at the end (for negotiations)."""
         data = await self.receive_some(n)

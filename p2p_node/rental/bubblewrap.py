@@ -34,6 +34,7 @@ from p2p_node.rental.runner import (
 )
 from p2p_node.rental.seccomp import build_filter
 from p2p_node.rental.trees import measure_workspace, remove_tree
+from p2p_node.rental.watcher import WardenError, wipe_home
 
 FIRST_USER: Final = 1_900_000_000
 USERS: Final = 1 << 20
@@ -112,10 +113,14 @@ class BubblewrapRunner:
         """End and remove."""
         enclosure = self._enclosures.pop(lease_id, None)
         if enclosure is not None:
-            await enclosure.stop()
+            await enclosure.retire()
         try:
-            await trio.to_thread.run_sync(remove_tree, self.directory(lease_id))
-        except OSError as error:
+            await trio.to_thread.run_sync(wipe_home, self.directory(lease_id))
+            if self._cgroups is not None:
+                # Empty, unless a warden was killed as well.
+                group = Cgroup(self._cgroups, self._name_group(self.directory(lease_id)))
+                await trio.to_thread.run_sync(group.remove)
+        except (OSError, WardenError) as error:
             raise EnclosureError(f"lease {lease_id}: cannot be wiped: {error}") from error
 
     def directory(self, lease_id: int) -> Path:
@@ -149,16 +154,21 @@ class BubblewrapRunner:
                 remove_tree(directory)
         if "ready" not in answer:
             said = answer.get("error") or done.stderr.decode(errors="replace")[-500:]
-            raise NoRunnerError(f"bubblewrap makes no enclosure here: {said}")
+            raise NoRunnerError(
+                f"bubblewrap makes no enclosure here: {said} (docs/isolation.md, Refused)"
+            )
+
+    def _name_group(self, directory: Path) -> str:
+        home = hashlib.sha256(os.fsencode(self._home.resolve())).hexdigest()[:8]
+        return f"kaisar-{home}-{directory.name}"
 
     def _orders(
         self, directory: Path, lease_id: int, limits: Limits, *, control: int, probe: bool
     ) -> dict[str, Any]:
         cgroup = None
         if self._cgroups is not None:
-            home = hashlib.sha256(os.fsencode(self._home.resolve())).hexdigest()[:8]
             places = {name: str(path) for name, path in self._cgroups.directories.items()}
-            cgroup = (self._cgroups.version, places, f"kaisar-{home}-{directory.name}")
+            cgroup = (self._cgroups.version, places, self._name_group(directory))
         return {
             "lease_id": lease_id,
             "directory": str(directory.absolute()),
@@ -187,6 +197,7 @@ class BubblewrapEnclosure:
         self._limits = limits
         self._say = say
         self._opening = trio.Lock()
+        self._retired = False
         self._box: Box | None = None
         self.lease_id = lease_id
         self.workspace = runner.directory(lease_id) / "workspace"
@@ -195,6 +206,8 @@ class BubblewrapEnclosure:
     async def open(self) -> "Box":
         """Return what runs, or start it."""
         async with self._opening:
+            if self._retired:
+                raise WorkloadError("lease is over", f"lease {self.lease_id} has been wiped")
             if (
                 self._box is not None
                 and not await self._box.has_ended()
@@ -260,6 +273,11 @@ class BubblewrapEnclosure:
             if self._box is not None:
                 await self._box.close()
                 self._box = None
+
+    async def retire(self) -> None:
+        """`stop` for good: whoever still has a command for it is refused."""
+        self._retired = True
+        await self.stop()
 
     async def wipe(self) -> None:
         """End it, and remove its files."""

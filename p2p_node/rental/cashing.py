@@ -74,7 +74,7 @@ class Cashier:
         await self._end_if_broken(lease, view)
         step = choose_money_step(lease, keeper.node.watcher.timeline, view.final_time)
         judged = f"lease {lease.id} from epoch {lease.judged_until} on"
-        if step in (MoneyStep.JUDGE, MoneyStep.COLLECT):
+        if step is MoneyStep.JUDGE:
             await self._execute(f"judgement of {judged}", calls.judge(lease.id, MAX_JUDGED))
         if step is MoneyStep.COLLECT:
             await self._execute(f"earnings of {judged}", calls.collect(lease.id))
@@ -83,7 +83,7 @@ class Cashier:
             await self._execute(f"settlement of lease {lease.id}", calls.settle(lease.id), lease)
 
     async def _end_if_broken(self, lease: Lease, view: ChainView) -> None:
-        runner = self._keeper.runner
+        runner = self._keeper.runners
         is_broken = (
             runner.runner is None
             and runner.problem

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from p2p_node.rental.cgroups import Cgroup, find_cgroup
 from p2p_node.rental.watcher import (
+    LOCK,
     WardenError,
     Watcher,
     open_workspace,
@@ -28,6 +29,9 @@ from p2p_node.rental.watcher import (
 CALL_SECONDS: Final = 20
 START_SECONDS: Final = 45
 END_SECONDS: Final = 20
+
+NOTE_BYTES: Final = 16
+"""A command notes its number in a file, also where the workspace is full."""
 
 FILE_LIMIT: Final = "{file_bytes}"
 """Stands in the orders for what only the warden knows."""
@@ -61,7 +65,7 @@ class ContainerWarden:
     def held(self) -> Iterator[None]:
         """Start the container, and remove it in the end; the files stay."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self._home / "lock", "wb") as lock:
+        with open(self._home / LOCK, "wb") as lock:
             take_lock(lock.fileno(), self._home)
             try:
                 self._make()
@@ -74,7 +78,7 @@ class ContainerWarden:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         self._watcher = Watcher(self._orders["limits"], os.open(workspace, flags))
         self._remove()
-        file_bytes = str(self._watcher.file_bytes)
+        file_bytes = str(max(self._watcher.file_bytes, NOTE_BYTES))
         arguments = [part.replace(FILE_LIMIT, file_bytes) for part in self._orders["arguments"]]
         self._container = subprocess.Popen(  # noqa: S603
             [self._orders["docker"], *arguments],

@@ -33,7 +33,8 @@ from p2p_node.rental.runner import (
     Usage,
     WorkloadError,
 )
-from p2p_node.rental.trees import measure_workspace, remove_tree
+from p2p_node.rental.trees import measure_workspace
+from p2p_node.rental.watcher import WardenError, wipe_home
 
 PULL_SECONDS: Final = 3600
 CONNECT_SECONDS: Final = 15
@@ -113,11 +114,11 @@ class DockerRunner:
         """End and remove."""
         enclosure = self._enclosures.pop(lease_id, None)
         if enclosure is not None:
-            await enclosure.stop()
+            await enclosure.retire()
         await call(self.program, "rm", "--force", self.container(lease_id))
         try:
-            await trio.to_thread.run_sync(remove_tree, self.directory(lease_id))
-        except OSError as error:
+            await trio.to_thread.run_sync(wipe_home, self.directory(lease_id))
+        except (OSError, WardenError) as error:
             raise EnclosureError(f"lease {lease_id}: cannot be wiped: {error}") from error
 
     def directory(self, lease_id: int) -> Path:
@@ -168,6 +169,7 @@ class DockerEnclosure:
         self._limits = limits
         self._say = say
         self._opening = trio.Lock()
+        self._retired = False
         self._held: Held | None = None
         self.lease_id = lease_id
         self.workspace = runner.directory(lease_id) / "workspace"
@@ -176,6 +178,8 @@ class DockerEnclosure:
     async def open(self) -> Held:
         """Return what runs, or start it."""
         async with self._opening:
+            if self._retired:
+                raise WorkloadError("lease is over", f"lease {self.lease_id} has been wiped")
             if self._held is not None:
                 if await self._held.usage() is not None and not await self._held.has_room_again(
                     self._limits.disk_bytes
@@ -248,6 +252,11 @@ class DockerEnclosure:
             if self._held is not None:
                 await self._held.close()
                 self._held = None
+
+    async def retire(self) -> None:
+        """`stop` for good: whoever still has a command for it is refused."""
+        self._retired = True
+        await self.stop()
 
     async def wipe(self) -> None:
         """Remove it, and its files."""

@@ -6,9 +6,7 @@ adopted, and everything that belongs to none is wiped.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -23,7 +21,8 @@ from p2p_node.rental.device_hold import DeviceHold, RentedDevices
 from p2p_node.rental.lease_book import LeaseBook, LeaseRow
 from p2p_node.rental.lease_log import LeaseLog
 from p2p_node.rental.places import Place
-from p2p_node.rental.runner import EnclosureError, NoRunnerError, Runner
+from p2p_node.rental.runner import EnclosureError
+from p2p_node.rental.runner_finding import ChooseRunner, RunnerFinder
 from p2p_node.rental.tenancy import Tenancy
 from protocols.errors import LocalError
 from protocols.lease_keeping import LeaseStage, choose_reservation, find_stage
@@ -37,42 +36,22 @@ LOOKS_PER_EPOCH: Final = 40
 LONGEST_PAUSE_SECONDS: Final = 3.0
 """Between two looks at the chain; a lease outlasts its end by as much at most, and a block."""
 
-RUNNER_RETRY_SECONDS: Final = 60.0
-"""Until a runner that was not there is looked for again: a Docker that starts after the node."""
+IDLE_PAUSE_SECONDS: Final = 300.0
+"""Where nothing is rented out: only a lease that the store does not know could be there."""
 
 STOP_SECONDS: Final = 10.0
 """For ending what runs when the node ends; what is left is ended with the next start."""
 
 MAX_TOLD: Final = 64
 
-RUNNER_CHECK_SECONDS: Final = 1800.0
-"""Between two looks whether the runner still works; none while somebody is here, who would say."""
-
 FIND_SECONDS: Final = 10.0
 """For reading a lease that somebody names in an access."""
-
-ChooseRunner = Callable[[Path, str], Runner]
-"""`choosing.choose_runner`: NoRunnerError with the reason."""
-
-
-@dataclass(slots=True)
-class RunnerState:
-    """The runner, or why there is none since when (Trio's clock)."""
-
-    runner: Runner | None = None
-    problem: str = ""
-    missing_since: float = 0.0
-
-    @property
-    def is_unknown(self) -> bool:
-        """Whether none was looked for yet."""
-        return self.runner is None and not self.problem
 
 
 class LeaseKeeper:
     """Everything this provider knows and does about its leases, but for transactions.
 
-    `run` must be running. `runner` is what it found, and `tenancy` who is here now.
+    `run` must be running. `runners` is how it keeps renters apart, and `tenancy` who is here now.
     """
 
     def __init__(
@@ -92,18 +71,19 @@ class LeaseKeeper:
         """Leases that still need something, by their number."""
         self.view: ChainView | None = None
         self.tenancy: Tenancy | None = None
-        self.runner = RunnerState()
+        self.runners = RunnerFinder(
+            node.data_dir, choose_runner, self._wanted_runner, self._is_nobody_here
+        )
         self.refused: set[int] = set()
         """Leases that could not be accepted; they are not tried again."""
-        self.runner_changed = trio.Event()
         self._devices = devices
-        self._choose_runner = choose_runner
         self._hold: DeviceHold | None = None
         self._looked = trio.Event()
         self._deploying = trio.Lock()
         self._finding = trio.CapacityLimiter(2)
         self._outage = Outage(logger, "leases are not looked at")
-        self._is_first = True
+        self._is_adopted = False
+        self._is_cleared = False
         self._told: set[str] = set()
         self._looker = ChainLooker(
             node.chain, contract.reader, node.clock, provider=provider, wallet=self.wallet
@@ -111,7 +91,9 @@ class LeaseKeeper:
 
     @property
     def pause(self) -> float:
-        """Seconds between two looks."""
+        """Seconds until the next look."""
+        if not self.contract.settings.is_on and not self.rows:
+            return IDLE_PAUSE_SECONDS
         return min(LONGEST_PAUSE_SECONDS, self.node.preset.epoch_seconds / LOOKS_PER_EPOCH)
 
     def leased(self) -> int:
@@ -131,9 +113,9 @@ class LeaseKeeper:
     async def run(self) -> None:
         """Keep leases until cancelled; then everything of the renter's is stopped, not wiped."""
         self.rows = {row.id: row for row in await self.book.unfinished()}
-        await self._find_runner()
+        await self.runners.find()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_runner)
+            nursery.start_soon(self.runners.watch)
             try:
                 while True:
                     await self._look(nursery)
@@ -165,7 +147,7 @@ class LeaseKeeper:
     def find_wanted(self) -> Lease | None:
         """Return the reservation to accept now: the one chosen before, or else another one."""
         view = self.view
-        if view is None or self.runner.runner is None:
+        if view is None or self.runners.runner is None:
             return None
         unwiped = [row for row in self.rows.values() if not row.wiped]
         if unwiped:
@@ -212,9 +194,10 @@ class LeaseKeeper:
 
     async def _look(self, nursery: trio.Nursery) -> None:
         known = set(self.rows)
-        if self._is_first:
-            known |= await self._find_current()
         try:
+            if not self._is_adopted:
+                known |= await self._find_current()
+                self._is_adopted = True
             self.view = await self._looker.look(known)
         except ChainError as error:
             self._outage.note(error)
@@ -227,19 +210,16 @@ class LeaseKeeper:
         for row in list(self.rows.values()):
             if not row.wiped and row.id in view.leases:
                 await self._keep(row, view, nursery)
-        if self._is_first:
-            self._is_first = not await self._clear_leftovers()
+        if not self._is_cleared:
+            self._is_cleared = await self._clear_leftovers()
         self._looked.set()
         self._looked = trio.Event()
 
     async def _find_current(self) -> set[int]:
         """Take up a lease that the store does not know: its data directory may be a new one."""
-        try:
-            number = await self.contract.reader.current_lease(self.provider, "latest")
-            lease = await self.contract.reader.lease(number, "latest") if number else None
-        except ChainError as error:
-            logger.debug("current lease not read: %s", error)
-            return set()
+        reader = self.contract.reader
+        number = await reader.current_lease(self.provider)
+        lease = await reader.lease(number) if number else None
         if lease is None or lease.id in self.rows or not self._is_mine(lease):
             return set()
         if lease.state is LeaseState.ACTIVE and not any(
@@ -272,7 +252,7 @@ class LeaseKeeper:
 
     async def _host(self, row: LeaseRow, nursery: trio.Nursery) -> None:
         """See to it that the renter can come in."""
-        runner = self.runner.runner
+        runner = self.runners.runner
         if runner is None or self._is_here(row.id):
             return
         hold = DeviceHold(self._devices, row.id)
@@ -281,8 +261,9 @@ class LeaseKeeper:
         self._hold = hold
         self.tenancy = Tenancy(row.id, runner, log, nursery, hold.wait)
         logger.info("lease %d has begun", row.id)
-        if row.place is not None:
-            self.tenancy.deploy(Place.decode(row.place))
+        place = self._place_of(row)
+        if place is not None:
+            self.tenancy.deploy(place)
 
     async def _end(self, row: LeaseRow, final: Lease | None) -> None:
         """Leave nothing of the renter's, and remember that nothing is left."""
@@ -304,13 +285,13 @@ class LeaseKeeper:
         logger.info("lease %d: nothing of it is left here", row.id)
 
     async def _wipe(self, row: LeaseRow) -> None:
-        runner, tenancy = self.runner.runner, self.tenancy
+        runner, tenancy = self.runners.runner, self.tenancy
         if tenancy is not None and tenancy.lease_id == row.id:
             await tenancy.wipe()
         elif runner is not None:
             await runner.wipe(row.id)
         elif row.place is not None:
-            raise EnclosureError(self.runner.problem)
+            raise EnclosureError(self.runners.problem)
         await LeaseLog(self.node.data_dir / LOGS_DIRECTORY / f"{row.id}.log").remove()
 
     async def _stop(self) -> None:
@@ -325,9 +306,9 @@ class LeaseKeeper:
 
     async def _clear_leftovers(self) -> bool:
         """Wipe what belongs to no lease of ours; tell whether that is done."""
-        runner = self.runner.runner
+        runner = self.runners.runner
         if runner is None:
-            return True
+            return False
         alive = {row.id for row in self.rows.values() if not row.wiped}
         try:
             for number in await runner.leftovers():
@@ -339,42 +320,27 @@ class LeaseKeeper:
             return False
         return True
 
-    # The runner.
-
-    async def _watch_runner(self) -> None:
-        """Look for a runner as long as there is none, and now and then whether it still works."""
-        while self._needs_runner():
-            is_there = self.runner.runner is not None
-            await trio.sleep(RUNNER_CHECK_SECONDS if is_there else RUNNER_RETRY_SECONDS)
-            if not is_there or all(row.wiped for row in self.rows.values()):
-                await self._find_runner()
-
-    def _needs_runner(self) -> bool:
-        return self.contract.settings.is_on or bool(self.rows)
-
-    async def _find_runner(self) -> None:
-        if not self._needs_runner():
-            return
-        wanted = self.contract.settings.runner
+    def _wanted_runner(self) -> str | None:
+        """Say which runner is needed; None for none."""
         for row in self.rows.values():
-            if row.place is not None and not row.wiped:
+            place = self._place_of(row)
+            if place is not None and not row.wiped:
                 # Only what made the place can adopt it, or wipe it.
-                wanted = Place.decode(row.place).runner
+                return place.runner
+        settings = self.contract.settings
+        return settings.runner if settings.is_on or self.rows else None
+
+    def _is_nobody_here(self) -> bool:
+        return all(row.wiped for row in self.rows.values())
+
+    def _place_of(self, row: LeaseRow) -> Place | None:
+        if row.place is None:
+            return None
         try:
-            runner = await trio.to_thread.run_sync(
-                self._choose_runner, self.node.data_dir, wanted, abandon_on_cancel=True
-            )
-        except NoRunnerError as error:
-            since = self.runner.missing_since if self.runner.problem else trio.current_time()
-            self.runner = RunnerState(None, str(error), since)
-            self.warn(f"this machine cannot be rented out: {error}")
-        else:
-            if self.runner.runner is None:
-                for note in runner.notes:
-                    logger.info("renting with %s: %s", runner.name, note)
-            self.runner = RunnerState(runner)
-        self.runner_changed.set()
-        self.runner_changed = trio.Event()
+            return Place.decode(row.place)
+        except LocalError as error:
+            self.warn(f"lease {row.id} has to be deployed anew: {error}")
+            return None
 
     def _is_here(self, number: int) -> bool:
         tenancy = self.tenancy

@@ -16,8 +16,9 @@ from p2p_node.rental.cashing import Cashier
 from p2p_node.rental.choosing import choose_runner
 from p2p_node.rental.contract import RentalContract
 from p2p_node.rental.device_hold import RentedDevices
-from p2p_node.rental.keeping import ChooseRunner, LeaseKeeper
+from p2p_node.rental.keeping import LeaseKeeper
 from p2p_node.rental.offering import GiveReceipts, Offerer, ReadTemplates
+from p2p_node.rental.runner_finding import ChooseRunner
 from p2p_node.rental.serving import LeaseServer
 from p2p_node.rental.templates import read_templates
 from p2p_node.workloads.backend import DeviceInfo

@@ -159,8 +159,8 @@ class Offerer:
     async def run(self) -> None:
         """Offer the machine, or withdraw what was offered, until cancelled."""
         while True:
-            changed = self._keeper.runner_changed
-            if self._settings.is_on and self._keeper.runner.is_unknown:
+            changed = self._keeper.runners.changed
+            if self._settings.is_on and self._keeper.runners.is_unknown:
                 await changed.wait()
                 continue
             pause = float(self._keeper.node.preset.epoch_seconds)
@@ -176,7 +176,7 @@ class Offerer:
 
     async def _make_deal(self) -> Deal | None:
         settings, keeper = self._settings, self._keeper
-        runner = keeper.runner.runner
+        runner = keeper.runners.runner
         if not settings.is_on or runner is None:
             return None
         data_dir = keeper.node.data_dir

@@ -180,7 +180,7 @@ class LeaseServer:
             return Refusal(code)
         if tenancy is None or tenancy.lease_id != access.lease or tenancy.is_stopped:
             problem = (
-                keeper.runner.problem or "the provider is about to take the lease up: try again"
+                keeper.runners.problem or "the provider is about to take the lease up: try again"
             )
             return Refusal(LeaseAnswerCode.FAILED, problem)
         if access.purpose in _NEED_A_PLACE and tenancy.state is not TenancyState.READY:

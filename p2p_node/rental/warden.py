@@ -24,6 +24,7 @@ from typing import Any, Final
 from p2p_node.rental import box, mounts, seccomp
 from p2p_node.rental.cgroups import Cgroup, CgroupParent
 from p2p_node.rental.watcher import (
+    LOCK,
     OWN_PROCESSES,
     WardenError,
     Watcher,
@@ -71,7 +72,7 @@ class Warden:
     def held(self) -> Iterator[None]:
         """Make the enclosure, and undo all of it in the end but the files."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self._home / "lock", "wb") as lock:
+        with open(self._home / LOCK, "wb") as lock:
             take_lock(lock.fileno(), self._home)
             try:
                 self._make()

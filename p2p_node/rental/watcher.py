@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from p2p_node.rental.cgroups import Cgroup
-from p2p_node.rental.trees import TreeTooDeepError
+from p2p_node.rental.trees import TreeTooDeepError, remove_tree
 from p2p_node.rental.watching import DiskWatch, MemoryWatch, ProcessTable
 
 TICK_SECONDS: Final = 0.1
 LOCK_SECONDS: Final = 15
 MAX_ORDER_BYTES: Final = 64 << 10
 MAX_NOTES: Final = 20
+
+LOCK: Final = "lock"
+"""A warden holds this file of its lease's directory for as long as it lives."""
 
 OWN_PROCESSES: Final = 2
 """What an enclosure has besides the workload: bubblewrap and the agent, or Docker's and `cat`."""
@@ -78,13 +81,13 @@ class Watcher:
                     self._answer()
                 if line is None:
                     return
-            reason = self._find_excess()
+            reason = self._find_excess(first)
             if reason is not None:
                 kill()
                 say({"stopped": [*self._take_notes(), reason]})
                 return
 
-    def _find_excess(self) -> str | None:
+    def _find_excess(self, first: int) -> str | None:
         try:
             reason = self._memory.find_excess() or self.disk.find_excess(self._table)
             self._count_killed()
@@ -93,6 +96,8 @@ class Watcher:
                 if count > self._limits["processes"]:
                     return f"{count} processes, at most {self._limits['processes']}"
         except OSError as error:
+            if select.select([first], [], [], 0)[0]:
+                return None
             return f"its use of the host cannot be measured: {error}"
         return reason
 
@@ -138,6 +143,21 @@ def open_workspace(home: Path, owner: list[int] | None) -> Path:
         if owner is not None:
             os.chown(workspace, *owner)
     return workspace
+
+
+def wipe_home(home: Path) -> None:
+    """Remove a lease's directory, once no warden has it any more; WardenError, OSError."""
+    try:
+        lock = os.open(home / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        # No warden ever had it; nobody else is kept out by a lock either.
+        remove_tree(home)
+        return
+    try:
+        take_lock(lock, home)
+        remove_tree(home)
+    finally:
+        os.close(lock)
 
 
 def take_lock(lock: int, home: Path) -> None:

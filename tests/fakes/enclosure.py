@@ -18,7 +18,6 @@ import trio
 from p2p_node.rental.runner import (
     WORKSPACE,
     Command,
-    EnclosureError,
     Limits,
     Process,
     Say,
@@ -96,7 +95,7 @@ class FakeEnclosure:
         """Start it as it is, in the workspace."""
         await trio.lowlevel.checkpoint()
         if not self.workspace.is_dir():
-            raise EnclosureError(f"lease {self.lease_id}: its workspace has been wiped")
+            raise WorkloadError("lease is over", f"lease {self.lease_id} has been wiped")
         directory = command.directory
         if directory == WORKSPACE or directory.startswith(WORKSPACE + b"/"):
             directory = b"." + directory[len(WORKSPACE) :]

@@ -1,190 +1,53 @@
 """Trees of files over a channel: whole or not at all, resumed after a cut, and never elsewhere."""
 
-import hashlib
 import os
 import random
 import socket
 import stat
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from math import inf
 from pathlib import Path
 
 import pytest
 import trio
 
-from p2p_node.net.errors import MessageTooLongError, StreamEndedError
+from p2p_node.net import RequestStream
+from p2p_node.net.errors import StreamEndedError
 from p2p_node.net.nursery import private_nursery
-from p2p_node.rental import tree_reading
-from p2p_node.rental.beneath import NoSuchPathError
 from p2p_node.rental.channel import Channel
 from p2p_node.rental.files import (
-    Progress,
     TransferError,
     Transferred,
     TreeLimits,
     fetch,
-    ignore,
     receive_tree,
     scan_tree,
     send_tree,
     upload,
 )
-from p2p_node.rental.tree_reading import AHEAD, Have, TreeReader, scan
-from p2p_node.rental.tree_writing import TransferRuleError, TreeWriter
-from protocols.errors import LocalError, MalformedError, RemoteError
+from p2p_node.rental.tree_reading import AHEAD
+from p2p_node.rental.tree_writing import TreeWriter
+from protocols.errors import RemoteError
 from protocols.lease_frames import (
     FrameKind,
-    decode_frame,
-    decode_have,
-    encode_check,
     encode_file,
     encode_frame,
     encode_resume,
     encode_tree,
 )
 from protocols.lease_paths import STAGING
-from protocols.types import Digest, NodeKey
-
-PLENTY = TreeLimits(files=10_000, size=1 << 30)
-
-# A channel in memory, which can be cut.
-
-
-@dataclass
-class Line:
-    """Both directions of a stream; `cut_after` so many messages it is dead."""
-
-    cut_after: int | None = None
-    messages: int = 0
-    under_way: tuple[deque[bytes], deque[bytes]] = field(default_factory=lambda: (deque(), deque()))
-    change: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
-    ended: bool = False
-
-    def end(self) -> None:
-        self.ended = True
-        self.change.unpark_all()
-
-
-class LineEnd:
-    """`RequestStream` over a Line."""
-
-    protocol = "lease"
-    peer = NodeKey(bytes(32))
-
-    def __init__(self, line: Line, side: int) -> None:
-        self._line = line
-        self._out = line.under_way[side]
-        self._in = line.under_way[1 - side]
-
-    async def send_all(
-        self, messages: Sequence[bytes | bytearray | memoryview], *, within: float | None = None
-    ) -> None:
-        await trio.lowlevel.checkpoint()
-        line = self._line
-        for message in messages:
-            while len(self._out) >= 8 and not line.ended:
-                await line.change.park()
-            if line.messages == line.cut_after:
-                line.end()
-            if line.ended:
-                raise StreamEndedError("cut")
-            line.messages += 1
-            self._out.append(bytes(message))
-            line.change.unpark_all()
-
-    async def send(self, data: bytes, *, within: float | None = None) -> None:
-        await self.send_all((data,))
-
-    async def receive(self, max_bytes: int, *, within: float | None = None) -> bytes:
-        await trio.lowlevel.checkpoint()
-        while not self._in:
-            if self._line.ended:
-                raise StreamEndedError("cut")
-            await self._line.change.park()
-        self._line.change.unpark_all()
-        return self._in.popleft()
-
-
-@dataclass
-class Both:
-    """What came of the two sides of a transfer."""
-
-    sent: Transferred | RemoteError | None = None
-    received: Transferred | RemoteError | None = None
-
-
-async def transfer(
-    source: Path,
-    base: Path,
-    path: bytes = b"",
-    *,
-    line: Line | None = None,
-    limits: TreeLimits = PLENTY,
-    progress: Progress = ignore,
-    tree: tree_reading.Tree | None = None,
-) -> Both:
-    """Send `source` into `base`/`path`; a side that ends closes the line."""
-    line = line or Line()
-    both = Both()
-    tree = tree or await scan_tree(source)
-
-    async def send() -> None:
-        try:
-            both.sent = await send_tree(Channel(LineEnd(line, 0)), tree, progress)
-        except RemoteError as error:
-            both.sent = error
-        line.end()
-
-    async def receive() -> None:
-        try:
-            both.received = await receive_tree(
-                Channel(LineEnd(line, 1)), base, path, limits, progress
-            )
-        except RemoteError as error:
-            both.received = error
-            line.end()
-
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(send)
-            nursery.start_soon(receive)
-    return both
-
-
-def make_tree(base: Path, seed: int = 1) -> Path:
-    """A folder with files of all sorts of sizes."""
-    source = base / "source"
-    noise = random.Random(seed)
-    for name, size in [
-        ("empty", 0),
-        ("one", 1),
-        ("sub/medium", 100_000),
-        ("sub/deeper/big", 3 << 20),
-        ("sub/exactly", 512 << 10),
-        ("zero.bin", 700_000),
-    ]:
-        file = source / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(noise.randbytes(size))
-    (source / "hollow" / "inner").mkdir(parents=True)
-    (source / "run.sh").write_text("#!/bin/sh\n")
-    (source / "run.sh").chmod(0o750)
-    (source / "one").chmod(0o400)
-    return source
-
-
-def look(folder: Path) -> dict[str, tuple[int, bytes | None]]:
-    """All that is below a folder: permissions and content, None for folders."""
-    found = {}
-    for one in folder.rglob("*"):
-        status = one.lstat()
-        content = one.read_bytes() if stat.S_ISREG(status.st_mode) else None
-        mode = stat.S_IMODE(status.st_mode) if content is not None else 0
-        found[str(one.relative_to(folder))] = (mode, content)
-    return found
-
+from tests.p2p_node.net.conftest import open_nodes
+from tests.p2p_node.rental.trees import (
+    PLENTY,
+    Both,
+    Line,
+    LineEnd,
+    look,
+    make_tree,
+    transfer,
+    writer_with,
+)
 
 # What is sent arrives.
 
@@ -467,74 +330,6 @@ async def test_limits_hold_before_anything_has_its_name(
         assert not [name for name in look(tmp_path / "to") if not name.startswith(".")]
 
 
-def writer_with(tmp_path: Path, *frames: bytes, limits: TreeLimits = PLENTY) -> TreeWriter:
-    writer = TreeWriter(tmp_path, b"to", limits)
-    assert writer.lock()
-    apply(writer, *frames)
-    return writer
-
-
-def apply(writer: TreeWriter, *frames: bytes) -> list[bytes]:
-    return writer.apply(decode_frame(frame) for frame in frames)
-
-
-TREE = encode_tree(3, 100, 0)
-ONE = encode_tree(1, 5, 0)
-DONE_HASH = encode_check(Digest(hashlib.sha256(b"12345").digest()))
-
-
-@pytest.mark.parametrize(
-    ("frames", "error"),
-    [
-        ([encode_file(0o644, 1, b"a")], TransferRuleError),
-        ([TREE, TREE], MalformedError),
-        ([TREE, encode_file(0o644, 101, b"a")], TransferRuleError),
-        ([TREE, encode_file(0o644, 60, b"a"), encode_file(0o644, 60, b"b")], TransferRuleError),
-        ([TREE, *[encode_file(0o644, 1, b"a")] * 4], TransferRuleError),
-        ([TREE, encode_file(0o644, 1, b"a/")], TransferRuleError),
-        ([TREE, encode_file(0o644, 1, b"../a")], MalformedError),
-        ([TREE, encode_file(0o644, 1, b"a/../../b")], MalformedError),
-        ([TREE, encode_file(0o644, 1, b"/etc/cron.d/x")], MalformedError),
-        ([TREE, encode_file(0o644, 1, STAGING + b"/x")], MalformedError),
-        ([TREE, encode_file(0o644, 1, STAGING)], MalformedError),
-        ([TREE, encode_resume(0)], MalformedError),
-        ([TREE, encode_file(0o644, 5, b"a"), encode_resume(1)], MalformedError),
-        ([TREE, encode_file(0o644, 5, b"a"), b"\0x"], TransferRuleError),
-        ([TREE, encode_file(0o644, 5, b"a"), encode_resume(0), b"\x00123456"], TransferRuleError),
-        ([TREE, encode_file(0o644, 5, b"a"), encode_resume(0), encode_resume(0)], MalformedError),
-        ([TREE, encode_file(0o644, 5, b"a"), encode_resume(0), DONE_HASH], TransferRuleError),
-        (
-            [TREE, encode_file(0o644, 5, b"a"), encode_resume(0), b"\x0012346", DONE_HASH],
-            TransferRuleError,
-        ),
-        ([TREE, DONE_HASH], MalformedError),
-        ([TREE, encode_frame(FrameKind.LEAVE)], MalformedError),
-        ([TREE, encode_frame(FrameKind.LEAVE, b"x")], MalformedError),
-        ([TREE, encode_frame(FrameKind.EXIT, bytes(4))], MalformedError),
-        (
-            [encode_tree(2000, 0, 0)] + [encode_file(0, 0, b"a")] * (AHEAD + 1),
-            MessageTooLongError,
-        ),
-    ],
-)
-def test_a_sender_that_breaks_a_rule_is_refused(
-    tmp_path: Path, frames: list[bytes], error: type[RemoteError]
-) -> None:
-    writer = writer_with(tmp_path)
-    with pytest.raises(error):
-        apply(writer, *frames)
-    writer.close()
-    assert [one.name for one in (tmp_path / "to").iterdir()] == [os.fsdecode(STAGING)]
-    assert not [one for one in tmp_path.iterdir() if one.name != "to"]
-
-
-def test_a_receiver_cannot_have_more_than_there_is(tmp_path: Path) -> None:
-    reader = TreeReader(scan(make_tree(tmp_path), b"one"))
-    with pytest.raises(MalformedError):
-        reader.produce(deque([Have(2, Digest(bytes(32)))]))
-    reader.close()
-
-
 @pytest.mark.parametrize(
     "frame", [encode_frame(FrameKind.DONE), encode_frame(FrameKind.EXIT, bytes(4))]
 )
@@ -558,178 +353,56 @@ async def test_a_receiver_that_is_out_of_place(tmp_path: Path, frame: bytes) -> 
             line.end()
 
 
-# Workloads that rearrange the target meanwhile.
+# Over real sockets.
 
 
-def send_file(writer: TreeWriter, path: bytes, content: bytes = b"12345") -> None:
-    check = encode_check(Digest(hashlib.sha256(content).digest()))
-    apply(writer, encode_file(0o644, len(content), path), encode_resume(0), b"\0" + content, check)
-
-
-@pytest.mark.parametrize("planted", ["folder", "target", "staging", "file"])
-def test_a_link_that_was_planted_leads_nowhere(tmp_path: Path, planted: str) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "key").write_text("the host's")
-    target = tmp_path / "to"
-    target.mkdir()
-    if planted == "folder":
-        (target / "sub").symlink_to(outside)
-    elif planted == "target":
-        target.rmdir()
-        target.symlink_to(outside)
-    elif planted == "staging":
-        (target / os.fsdecode(STAGING)).symlink_to(outside)
-    else:
-        (target / "sub").mkdir()
-        (target / "sub" / "key").symlink_to(outside / "key")
-
-    def write() -> None:
-        writer = writer_with(tmp_path, ONE)
-        try:
-            send_file(writer, b"sub/key")
-        finally:
-            writer.close()
-
-    if planted == "file":
-        # What has the name is replaced, not followed.
-        write()
-        assert not (target / "sub" / "key").is_symlink()
-        assert (target / "sub" / "key").read_bytes() == b"12345"
-    else:
-        with pytest.raises(OSError, match=r"Not a directory|symbolic"):
-            write()
-    assert [one.name for one in outside.iterdir()] == ["key"]
-    assert (outside / "key").read_text() == "the host's"
-
-
-@pytest.mark.parametrize("planted", ["link", "hard link", "fifo"])
-def test_what_was_planted_among_the_incomplete_files_is_not_written_to(
-    tmp_path: Path, planted: str
+@pytest.mark.integration
+async def test_transfers_go_on_when_their_connection_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"123")
-    name = hashlib.sha256(b"a").hexdigest()[:40]
-    place = tmp_path / "to" / os.fsdecode(STAGING) / name
-    place.parent.mkdir(parents=True)
-    if planted == "link":
-        place.symlink_to(victim)
-    elif planted == "hard link":
-        place.hardlink_to(victim)
-    else:
-        os.mkfifo(place)
-    writer = writer_with(tmp_path, ONE)
-    send_file(writer, b"a")
-    writer.close()
-    assert victim.read_bytes() == b"123"
-    assert (tmp_path / "to" / "a").read_bytes() == b"12345"
+    monkeypatch.setattr("p2p_node.rental.files.LONGEST_PAUSE_SECONDS", 0.1)
+    source = tmp_path / "source"
+    source.mkdir()
+    noise = random.Random(1)
+    (source / "big").write_bytes(noise.randbytes(30 << 20))
+    (source / "small").write_bytes(b"small")
+    tree = await scan_tree(source)
+    cuts = 0
 
+    async def serve(stream: RequestStream) -> None:
+        channel = Channel(stream)
+        kind, _ = await channel.receive_frame()
+        if kind is FrameKind.TEXT:
+            await send_tree(channel, tree)
+        else:
+            await receive_tree(channel, tmp_path, b"to", PLENTY)
 
-def test_a_path_that_comes_twice_is_written_twice(tmp_path: Path) -> None:
-    writer = writer_with(tmp_path, encode_tree(2, 10, 0))
-    send_file(writer, b"a")
-    send_file(writer, b"a", b"54321")
-    assert writer.finished
-    writer.close()
-    assert (tmp_path / "to" / "a").read_bytes() == b"54321"
+    with trio.fail_after(60):
+        async with open_nodes(2) as (renter, provider):
+            provider.serve("lease", serve, lasting=True)
 
+            def cut_now_and_then(done: int, total: int) -> None:
+                nonlocal cuts
+                assert total in (0, tree.size)
+                if done > (cuts + 1) * (8 << 20):
+                    cuts += 1
+                    renter._switch.disconnect(provider.node_key, "cut")  # type: ignore[attr-defined]
 
-def test_complete_files_that_have_no_name_yet_are_found_again(tmp_path: Path) -> None:
-    writer = writer_with(tmp_path, encode_tree(2, 10, 0))
-    send_file(writer, b"a")
-    writer.close()
-    assert not (tmp_path / "to" / "a").exists()
-    again = writer_with(tmp_path, ONE)
-    (have,) = apply(again, encode_file(0o640, 5, b"a"))
-    assert decode_have(decode_frame(have)[1])[0] == 5
-    apply(again, encode_resume(5), DONE_HASH)
-    again.close()
-    assert (tmp_path / "to" / "a").read_bytes() == b"12345"
-    assert stat.S_IMODE((tmp_path / "to" / "a").stat().st_mode) == 0o640
+            def ask(kind: FrameKind) -> Callable[[], AbstractAsyncContextManager[Channel]]:
+                @asynccontextmanager
+                async def open_channel() -> AsyncIterator[Channel]:
+                    async with renter.open_stream(provider.node_key, "lease", inf) as stream:
+                        channel = Channel(stream)
+                        await channel.send_frame(kind)
+                        yield channel
 
+                return open_channel
 
-@pytest.mark.parametrize("planted", ["fifo", "link"])
-def test_what_has_the_name_of_a_file_is_looked_at_but_not_through(
-    tmp_path: Path, planted: str
-) -> None:
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"12345")
-    (tmp_path / "to").mkdir()
-    if planted == "fifo":
-        os.mkfifo(tmp_path / "to" / "a")
-    else:
-        (tmp_path / "to" / "a").symlink_to(victim)
-    writer = writer_with(tmp_path, ONE)
-    (have,) = apply(writer, encode_file(0o644, 5, b"a"))
-    assert decode_have(decode_frame(have)[1])[0] == 0
-    writer.close()
-
-
-async def test_a_folder_that_has_the_name_of_a_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "to" / "one").mkdir(parents=True)
-    both = await transfer(make_tree(tmp_path), tmp_path, b"to")
-    assert isinstance(both.received, TransferError)
-    assert both.received.reason == "disk does not take it"
-    assert "Is a directory" in str(both.sent)
-
-
-def test_what_a_workload_put_into_a_path_is_not_sent(tmp_path: Path) -> None:
-    workspace = make_tree(tmp_path)
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "secret" / "key").write_text("the host's")
-    (workspace / "link").symlink_to(tmp_path / "secret")
-    for path in (b"link", b"link/key", b"nothing", b"one/x"):
-        with pytest.raises(NoSuchPathError):
-            scan(workspace, path)
-    for path in (b"../secret", b"/etc", b"sub/../../secret"):
-        with pytest.raises(MalformedError):
-            scan(workspace, path)
-    os.mkfifo(workspace / "pipe")
-    with pytest.raises(NoSuchPathError, match="neither a file nor a folder"):
-        scan(workspace, b"pipe")
-    with pytest.raises(NoSuchPathError):
-        scan(workspace / "nothing")
-
-
-def test_a_folder_that_became_a_link_is_not_sent(tmp_path: Path) -> None:
-    workspace = make_tree(tmp_path)
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "secret" / "medium").write_text("s" * 100_000)
-    tree = scan(workspace, b"sub")
-    (workspace / "sub").rename(workspace / "was")
-    (workspace / "sub").symlink_to(tmp_path / "secret")
-    reader = TreeReader(tree)
-    frames = []
-    while not reader.finished:
-        frames += reader.produce(deque([Have(0, Digest(bytes(32)))]))
-    reader.close()
-    assert {frame[0] for frame in frames} == {FrameKind.FILE, FrameKind.RESUME, FrameKind.LEAVE}
-    assert reader.left_out == tree.files
-
-
-def test_too_many_files_belong_into_an_archive(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="archive"):
-        scan(make_tree(tmp_path), max_files=5)
-
-
-def test_too_deep_a_folder_is_not_sent(tmp_path: Path) -> None:
-    folder = tmp_path / "source"
-    for _ in range(65):
-        folder = folder / "d"
-    folder.mkdir(parents=True)
-    with pytest.raises(LocalError, match="too deep"):
-        scan(tmp_path / "source")
-
-
-def test_files_belong_to_the_workload(tmp_path: Path) -> None:
-    me = (os.getuid(), os.getgid())
-    owner = me if os.getuid() else (12345, 54321)
-    writer = TreeWriter(tmp_path, b"to/there", PLENTY, owner)
-    assert writer.lock()
-    apply(writer, ONE)
-    send_file(writer, b"sub/a")
-    writer.finish()
-    writer.close()
-    for path in ("to", "to/there", "to/there/sub", "to/there/sub/a"):
-        status = (tmp_path / path).stat()
-        assert (status.st_uid, status.st_gid) == owner
+            sent = await upload(ask(FrameKind.END), tree, cut_now_and_then)
+            assert cuts == 3
+            assert sent.moved < tree.size
+            cuts = 0
+            got = await fetch(ask(FrameKind.TEXT), tmp_path, b"back", PLENTY, cut_now_and_then)
+            assert cuts == 3
+            assert got.moved < tree.size
+    assert look(tmp_path / "to") == look(tmp_path / "back") == look(source)
