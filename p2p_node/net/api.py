@@ -57,6 +57,14 @@ class RequestStream(Protocol):
     def protocol(self) -> str:
         """Short name of the protocol."""
 
+    def outlast(self) -> None:
+        """Have no deadline any more: the stream may last as long as its connection.
+
+        For a handler of a lasting protocol, once it knows that the peer may. Lasting streams have
+        places of their own, so that they take none from the others; raises RemoteError when there
+        is none left.
+        """
+
     async def send(self, data: bytes, *, within: float | None = None) -> None:
         """Send one message. Returns when it is handed to the transport. Whoever is cancelled here
         has sent nothing, or part of it: then the stream is reset.
@@ -136,9 +144,8 @@ class Network(Protocol):
     def serve(self, protocol: str, handler: Handler, *, lasting: bool = False) -> None:
         """Answer streams of `protocol` with `handler`, one task per stream.
 
-        A handler has `NetworkTimes.handler` for all it does. One that is `lasting` may take as long
-        as the connection lives; there is a number of places for such streams of their own, so that
-        they take none from the others.
+        A handler has `NetworkTimes.handler` for all it does, unless the protocol is `lasting` and
+        it calls `RequestStream.outlast`.
 
         A handler that raises RemoteError has the stream reset and the reason counted; any other
         exception is counted as our own bug and logged. Either way the node goes on.

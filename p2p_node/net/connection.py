@@ -48,7 +48,9 @@ class Upgrader:
             window=limits.stream_window,
             max_lent=limits.max_lent_window,
             budget=UnreadBudget(limits.max_unread_total),
-            max_inbound_streams=limits.max_inbound_streams_per_peer,
+            max_inbound_streams=(
+                limits.max_inbound_streams_per_peer + limits.max_lasting_streams_per_peer
+            ),
             max_pending_write=limits.max_pending_write,
             keepalive=times.keepalive,
             dead=times.dead,

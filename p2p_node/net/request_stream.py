@@ -6,7 +6,6 @@ reader's cap before anything is read or allocated; what is read grows with what 
 
 import logging
 import struct
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from math import inf
@@ -23,6 +22,7 @@ from p2p_node.net.errors import (
     StreamEndedError,
 )
 from p2p_node.net.mux_stream import MuxStream
+from p2p_node.net.places import NoPlaceError, Places
 from p2p_node.net.settings import NetworkSettings
 from p2p_node.net.switch import Arrival, Switch
 from protocols.errors import LocalError, RemoteError
@@ -43,15 +43,24 @@ class MuxRequestStream:
         protocol: str,
         settings: NetworkSettings,
         deadline: float,
+        outlast: Callable[[], None] | None = None,
     ) -> None:
         self.peer = peer
         self.protocol = protocol
         self._stream = stream
         self._settings = settings
         self._deadline = deadline
+        self._outlast = outlast
         # Of a message that is not complete: who waits for it may be cancelled, and come back.
         self._length: int | None = None
         self._begun = bytearray()
+
+    def outlast(self) -> None:
+        """Have no deadline any more; see the protocol class."""
+        if self._outlast is None:
+            raise LocalError(f"{self.protocol}: opened here, with the deadline it was given")
+        self._outlast()
+        self._deadline = inf
 
     async def send(self, data: bytes, *, within: float | None = None) -> None:
         """Send one message; see the protocol class."""
@@ -142,8 +151,7 @@ class Requests:
         self._settings = settings
         self._switch = switch
         self._counters = counters
-        self._serving: Counter[NodeKey] = Counter()
-        self._lasting = 0
+        self._places = Places(settings.limits)
 
     def serve(self, protocol: str, handler: Handler, *, lasting: bool = False) -> None:
         """Answer streams of the protocol with this short name."""
@@ -159,23 +167,26 @@ class Requests:
     async def _serve_one(
         self, arrival: Arrival, protocol: str, handler: Handler, lasting: bool
     ) -> None:
-        limits = self._settings.limits
         connection, stream = arrival.connection, arrival.stream
         peer = connection.peer
-        if lasting and self._lasting >= limits.max_lasting_streams:
-            return self._turn_away(stream, protocol, "too many lasting streams")
-        if not lasting and self._serving.total() - self._lasting >= limits.max_inbound_streams:
-            return self._turn_away(stream, protocol, "too many streams")
-        if self._serving[peer] >= limits.max_inbound_streams_per_peer:
-            return self._turn_away(stream, protocol, "too many streams of one peer")
+        try:
+            place = self._places.enter(peer)
+        except NoPlaceError as error:
+            return self._turn_away(stream, protocol, error.reason)
         self._counters.streams_served += 1
-        deadline = inf if lasting else trio.current_time() + self._settings.times.handler
-        request = MuxRequestStream(stream, peer, protocol, self._settings, deadline)
-        self._serving[peer] += 1
-        self._lasting += lasting
+        deadline = trio.current_time() + self._settings.times.handler
+        scope = trio.CancelScope(deadline=deadline)
+
+        def outlast() -> None:
+            if not lasting:
+                raise LocalError(f"{protocol}: its streams do not last")
+            place.prolong()
+            scope.deadline = inf
+
+        request = MuxRequestStream(stream, peer, protocol, self._settings, deadline, outlast)
         _use(connection, 1)
         try:
-            with trio.CancelScope(deadline=deadline) as scope:
+            with scope:
                 await handler(request)
                 stream.abandon()
             if scope.cancelled_caught:
@@ -190,10 +201,7 @@ class Requests:
         finally:
             stream.reset_unless_abandoned()
             _use(connection, -1)
-            self._lasting -= lasting
-            self._serving[peer] -= 1
-            if not self._serving[peer]:
-                del self._serving[peer]
+            place.leave()
         return None
 
     def _turn_away(self, stream: MuxStream, protocol: str, reason: str) -> None:

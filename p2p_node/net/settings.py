@@ -47,17 +47,19 @@ class NetworkLimits:
     """Messages one peer may send at once before `gossip_rate` binds."""
     max_inbound_streams: int = 256
     """Request streams served at once, all peers together."""
+    max_inbound_streams_per_peer: int = 32
+    """The same for one peer."""
     max_lasting_streams: int = 128
-    """The same for streams without a deadline, counted apart: a leased machine serves one renter,
-    who may run a command, sit at a shell and forward a port with dozens of connections."""
-    max_inbound_streams_per_peer: int = 64
-    """The same for one connection; the muxer resets what is beyond it."""
+    """Streams without a deadline, counted apart: a leased machine serves one renter, who may run a
+    command, sit at a shell and forward a port with dozens of connections."""
+    max_lasting_streams_per_peer: int = 48
+    """The same for one peer. The muxer resets what is beyond both on one connection."""
     stream_window: int = 1 * MIB
     """Bytes one stream may be ahead of its reader. yamux's own 256 KiB would cap a stream at
     5 MB/s over a round trip of 50 ms."""
     max_lent_window: int = 4 * MIB
     """Window beyond yamux's own 256 KiB over all streams of one connection: the first five have all
-    of `stream_window`. So with 64 streams of the peer's it can have 20 MiB unread here."""
+    of `stream_window`. So with 80 streams of the peer's it can have 24 MiB unread here."""
     max_unread_total: int = 256 * MIB
     """Unread bytes over all connections; beyond it the peer with the most is disconnected."""
     max_pending_write: int = 1 * MIB

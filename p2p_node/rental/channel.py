@@ -268,7 +268,14 @@ async def read_access(stream: RequestStream, desk: Desk, judge: Judge) -> Access
 async def grant_access(
     stream: RequestStream, desk: Desk, access: Access, detail: str = ""
 ) -> Channel:
-    """Grant an access; returns what frames go over from then on."""
+    """Grant an access; returns what frames go over from then on, for as long as both sides like.
+
+    Raises AccessRefused, having answered, when this node has no place left for a lasting stream.
+    """
+    try:
+        stream.outlast()
+    except RemoteError as error:
+        await _refuse(stream, desk, access.digest, Refusal(LeaseAnswerCode.TOO_MANY, error.reason))
     await _answer(stream, desk, access.digest, Refusal(LeaseAnswerCode.GRANTED, detail))
     return Channel(stream, detail)
 

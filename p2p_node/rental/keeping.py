@@ -36,6 +36,9 @@ LOOKS_PER_EPOCH: Final = 40
 LONGEST_PAUSE_SECONDS: Final = 3.0
 """Between two looks at the chain; a lease outlasts its end by as much at most, and a block."""
 
+IDLE_PAUSE_SECONDS: Final = 300.0
+"""Where nothing is rented out: only a lease that the store does not know could be there."""
+
 STOP_SECONDS: Final = 10.0
 """For ending what runs when the node ends; what is left is ended with the next start."""
 
@@ -88,7 +91,9 @@ class LeaseKeeper:
 
     @property
     def pause(self) -> float:
-        """Seconds between two looks."""
+        """Seconds until the next look."""
+        if not self.contract.settings.is_on and not self.rows:
+            return IDLE_PAUSE_SECONDS
         return min(LONGEST_PAUSE_SECONDS, self.node.preset.epoch_seconds / LOOKS_PER_EPOCH)
 
     def leased(self) -> int:

@@ -77,6 +77,8 @@ class Tenancy:
         self.problem = ""
         """Why the place is not ready, when it FAILED; or what last stopped what ran in it."""
         self.streams = 0
+        self._lines = 0
+        """Lines on their way into the log."""
         self._nursery = nursery
         self._get_devices = get_devices
         self._scopes: set[trio.CancelScope] = set()
@@ -153,11 +155,14 @@ class Tenancy:
         self._enter(TenancyState.STOPPED)
         for scope in self._scopes:
             scope.cancel()
+        enclosure = self.enclosure
+        if enclosure is not None:
+            await enclosure.stop()
         # A preparation that is given up cleans up after itself, and nothing else may do so then.
         with trio.move_on_after(LEAVE_SECONDS):
             while self._scopes:
                 await self._left.wait()
-        if self.enclosure is not None:
+        if self.enclosure is not None and self.enclosure is not enclosure:
             await self.enclosure.stop()
 
     async def wipe(self) -> None:
@@ -175,8 +180,15 @@ class Tenancy:
                 listener.send_nowait(line)
             except trio.WouldBlock:
                 continue
-        if not self.is_stopped:
-            self._nursery.start_soon(self.log.say, line)
+        if not self.is_stopped and self._lines < MAX_LISTENED_LINES:
+            self._lines += 1
+            self._nursery.start_soon(self._keep_line, line)
+
+    async def _keep_line(self, line: str) -> None:
+        try:
+            await self.log.say(line)
+        finally:
+            self._lines -= 1
 
     async def _prepare(self, place: Place) -> None:
         try:

@@ -7,8 +7,8 @@ network to the same rules.
 """
 
 import logging
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -30,6 +30,7 @@ from p2p_node.net.errors import (
 from p2p_node.net.judgement import Accept, Ignore, Judge, Reject
 from p2p_node.net.message_cache import MessageId, message_id
 from p2p_node.net.nursery import private_nursery
+from p2p_node.net.places import NoPlaceError, Place, Places
 from p2p_node.net.settings import NetworkSettings
 from p2p_node.net.subscription import MessageQueue, judge_safely
 from protocols.errors import LocalError, RemoteError
@@ -112,8 +113,7 @@ class FakeNetwork:
         self._recent: deque[tuple[float, str, bytes]] = deque(maxlen=512)
         self._judges: dict[str, tuple[Judge, MessageQueue]] = {}
         self._handlers: dict[str, tuple[Handler, bool]] = {}
-        self._serving: Counter[NodeKey] = Counter()
-        self._lasting = 0
+        self._places = Places(settings.limits)
         self._streams: set[_Pipe] = set()
 
     # The API.
@@ -244,22 +244,14 @@ class FakeNetwork:
                 self._hub.changed()
 
     def serve_stream(self, pipe: "_Pipe", protocol: str, peer: NodeKey) -> None:
-        limits = self._settings.limits
-        _, lasting = self._handlers[protocol]
-        if lasting and self._lasting >= limits.max_lasting_streams:
-            self.counters.refuse(protocol, "too many lasting streams")
-            pipe.reset("reset by the peer")
-        elif not lasting and self._serving.total() - self._lasting >= limits.max_inbound_streams:
-            self.counters.refuse(protocol, "too many streams")
-            pipe.reset("reset by the peer")
-        elif self._serving[peer] >= limits.max_inbound_streams_per_peer:
-            self.counters.refuse(protocol, "too many streams of one peer")
+        try:
+            place = self._places.enter(peer)
+        except NoPlaceError as error:
+            self.counters.refuse(protocol, error.reason)
             pipe.reset("reset by the peer")
         else:
-            self._serving[peer] += 1
-            self._lasting += lasting
             self._streams.add(pipe)
-            self._nursery.start_soon(self._serve_one, pipe, protocol, peer)
+            self._nursery.start_soon(self._serve_one, pipe, protocol, peer, place)
 
     def close(self) -> None:
         self._closed = True
@@ -273,13 +265,21 @@ class FakeNetwork:
 
     # Steps.
 
-    async def _serve_one(self, pipe: "_Pipe", protocol: str, peer: NodeKey) -> None:
+    async def _serve_one(self, pipe: "_Pipe", protocol: str, peer: NodeKey, place: Place) -> None:
         handler, lasting = self._handlers[protocol]
-        deadline = inf if lasting else trio.current_time() + self._settings.times.handler
-        stream = FakeRequestStream(pipe, 1, peer, protocol, self._settings, deadline)
+        deadline = trio.current_time() + self._settings.times.handler
+        scope = trio.CancelScope(deadline=deadline)
+
+        def outlast() -> None:
+            if not lasting:
+                raise LocalError(f"{protocol}: its streams do not last")
+            place.prolong()
+            scope.deadline = inf
+
+        stream = FakeRequestStream(pipe, 1, peer, protocol, self._settings, deadline, outlast)
         self.counters.streams_served += 1
         try:
-            with trio.CancelScope(deadline=deadline) as scope:
+            with scope:
                 await handler(stream)
                 pipe.close(1)
             if scope.cancelled_caught:
@@ -292,8 +292,7 @@ class FakeNetwork:
         finally:
             pipe.reset_unless_closed(1)
             self._streams.discard(pipe)
-            self._lasting -= lasting
-            self._serving[peer] -= 1
+            place.leave()
 
     def _pass_on(self, topic: str, data: bytes, sender: NodeKey) -> int:
         self._recent.append((trio.current_time(), topic, data))
@@ -347,6 +346,7 @@ class FakeRequestStream:
         protocol: str,
         settings: NetworkSettings,
         deadline: float,
+        outlast: Callable[[], None] | None = None,
     ) -> None:
         self.peer = peer
         self.protocol = protocol
@@ -354,6 +354,13 @@ class FakeRequestStream:
         self._side = side
         self._settings = settings
         self._deadline = deadline
+        self._outlast = outlast
+
+    def outlast(self) -> None:
+        if self._outlast is None:
+            raise LocalError(f"{self.protocol}: opened here, with the deadline it was given")
+        self._outlast()
+        self._deadline = inf
 
     async def send(self, data: bytes, *, within: float | None = None) -> None:
         if len(data) > self._settings.limits.max_request_message:

@@ -231,7 +231,8 @@ async def test_connections_that_come_too_fast_get_no_handshake() -> None:
 
 
 async def test_endless_streams_are_reset_and_forgotten() -> None:
-    changes = {"limits": limits(max_inbound_streams_per_peer=10), "times": times(negotiate=1.0)}
+    few = limits(max_inbound_streams_per_peer=7, max_lasting_streams_per_peer=3)
+    changes = {"limits": few, "times": times(negotiate=1.0)}
     async with open_nodes(2, **changes) as (alice, bob):
         secured = await handshake(bob)
         for number in range(5000):

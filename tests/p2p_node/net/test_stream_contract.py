@@ -231,7 +231,8 @@ async def test_a_node_does_not_talk_to_itself(world: World) -> None:
 
 
 async def test_streams_of_one_peer_are_limited(world: World) -> None:
-    async with world(3, limits=limits(max_inbound_streams_per_peer=6)) as (alice, bob, carol):
+    few = limits(max_inbound_streams_per_peer=6, max_lasting_streams_per_peer=0)
+    async with world(3, limits=few) as (alice, bob, carol):
         bob.serve("echo", echo)
         served = 0
 
@@ -264,55 +265,93 @@ async def test_a_lasting_stream_outlives_every_deadline(world: World) -> None:
     async def wait_and_echo(stream: RequestStream) -> None:
         await stream.send(await stream.receive(20, within=inf))
 
+    async def outlast(stream: RequestStream) -> None:
+        stream.outlast()
+        await wait_and_echo(stream)
+
     async with world(2, times=times(handler=0.2, io=0.1, opening=5)) as (alice, bob):
         bob.serve("short", wait_and_echo)
-        bob.serve("long", wait_and_echo, lasting=True)
+        bob.serve("idle", wait_and_echo, lasting=True)
+        bob.serve("long", outlast, lasting=True)
         with trio.fail_after(10):
             async with (
                 alice.open_stream(bob.node_key, "short", inf) as short,
+                alice.open_stream(bob.node_key, "idle", inf) as idle,
                 alice.open_stream(bob.node_key, "long", inf) as long,
             ):
-                with pytest.raises(StreamEndedError):
-                    await short.receive(10, within=inf)
+                for stream in (short, idle):
+                    with pytest.raises(StreamEndedError):
+                        await stream.receive(10, within=inf)
+                with pytest.raises(LocalError):
+                    long.outlast()
                 await long.send(b"still there")
                 assert await long.receive(20, within=inf) == b"still there"
-        assert bob.counters.refused == {("short", "stream open too long"): 1}
+        assert bob.counters.refused == {
+            ("short", "stream open too long"): 1,
+            ("idle", "stream open too long"): 1,
+        }
+
+
+async def test_streams_of_other_protocols_do_not_last(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def outlast(stream: RequestStream) -> None:
+        await stream.receive(10)
+        stream.outlast()
+
+    async with world(2) as (alice, bob):
+        bob.serve("short", outlast)
+        with trio.fail_after(10):
+            async with alice.open_stream(bob.node_key, "short", inf) as stream:
+                await stream.send(b"x")
+                with pytest.raises(StreamEndedError):
+                    await stream.receive(10)
+        assert bob.counters.bugs == {("short", "LocalError"): 1}
+    assert "its streams do not last" in caplog.text
 
 
 async def test_lasting_streams_have_places_of_their_own(world: World) -> None:
-    async with world(2, limits=limits(max_lasting_streams=2, max_inbound_streams=2)) as both:
-        alice, bob = both
-        bob.serve("short", echo)
-        bob.serve("long", echo, lasting=True)
+    few = limits(
+        max_lasting_streams=3, max_lasting_streams_per_peer=2, max_inbound_streams_per_peer=10
+    )
 
-        async def hold(protocol: str, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
-            async with alice.open_stream(bob.node_key, protocol, inf) as stream:
+    async def outlast_and_echo(stream: RequestStream) -> None:
+        stream.outlast()
+        await echo(stream)
+
+    async def is_served(asker: Network, peer: NodeKey, protocol: str) -> bool:
+        try:
+            async with asker.open_stream(peer, protocol, 5) as stream:
+                await stream.send(b"x")
+                return await stream.receive(1) == b"x"
+        except StreamEndedError:
+            return False
+
+    async with world(3, limits=few) as (alice, bob, carol):
+        bob.serve("short", echo)
+        bob.serve("long", outlast_and_echo, lasting=True)
+
+        async def hold(asker: Network, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            async with asker.open_stream(bob.node_key, "long", inf) as stream:
                 await stream.send(b"x")
                 assert await stream.receive(1) == b"x"
                 task_status.started()
                 await trio.sleep_forever()
 
-        async def is_refused(protocol: str) -> bool:
-            try:
-                async with alice.open_stream(bob.node_key, protocol, 5) as stream:
-                    await stream.send(b"x")
-                    await stream.receive(1)
-            except StreamEndedError:
-                return True
-            return False
-
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
-                for protocol in ("long", "long", "short", "short"):
-                    await nursery.start(hold, protocol)
-                assert await is_refused("long")
-                assert await is_refused("short")
+                await nursery.start(hold, alice)
+                await nursery.start(hold, alice)
+                assert not await is_served(alice, bob.node_key, "long")
+                await nursery.start(hold, carol)
+                assert not await is_served(carol, bob.node_key, "long")
+                assert await is_served(alice, bob.node_key, "short")
                 nursery.cancel_scope.cancel()
-            await until(lambda: bob.counters.refused["long", "too many lasting streams"] == 1)
-            assert bob.counters.refused["short", "too many streams"] == 1
-            # Places come back; what the nursery cancelled is not noticed here at once.
-            while await is_refused("long"):
+            # Places come back; what the nursery cancelled is not noticed there at once.
+            while not await is_served(alice, bob.node_key, "long"):
                 await trio.sleep(0.01)
+        assert bob.counters.refused["long", "too many lasting streams of one peer"] == 1
+        assert bob.counters.refused["long", "too many lasting streams"] >= 1
 
 
 @pytest.mark.parametrize("size", [1, 3_000_000])

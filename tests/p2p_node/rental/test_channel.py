@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import trio
@@ -38,7 +39,7 @@ from protocols.lease_messages import (
 from protocols.messages import compute_message_digest
 from protocols.types import Digest, NetworkId, NodeKey, TimeMs
 from tests.fakes.network import FakeHub
-from tests.p2p_node.net.conftest import settings, until
+from tests.p2p_node.net.conftest import limits, settings, until
 
 NETWORK = NetworkId(bytes(31) + b"\7")
 LEASE = 5
@@ -95,11 +96,13 @@ async def echo(place: Place, stream: RequestStream, access: Access) -> None:
 
 
 @asynccontextmanager
-async def open_place(serve: Callable[..., Awaitable[None]] = echo) -> AsyncIterator[Place]:
+async def open_place(
+    serve: Callable[..., Awaitable[None]] = echo, **changes: Any
+) -> AsyncIterator[Place]:
     hub = FakeHub()
     async with (
         hub.open_network(settings(1)) as renter,
-        hub.open_network(settings(2)) as provider,
+        hub.open_network(settings(2, **changes)) as provider,
     ):
         now = [NOW]
         place = Place(renter, provider, Desk(PROVIDER_KEY, NETWORK, lambda: now[0]), now)
@@ -117,7 +120,7 @@ async def open_place(serve: Callable[..., Awaitable[None]] = echo) -> AsyncItera
             await serve(place, stream, access)
 
         provider.serve(LEASE_PROTOCOL, handle, lasting=True)
-        with trio.fail_after(120):
+        with trio.fail_after(1000):
             yield place
 
 
@@ -176,6 +179,20 @@ async def test_a_refusal_after_the_access_was_taken(autojump_clock: object) -> N
             LeaseAnswerCode.FAILED,
             "port 8888: n?h?",
         )
+
+
+async def test_no_place_left_for_a_lasting_stream(autojump_clock: object) -> None:
+    hub_limits = limits(max_lasting_streams_per_peer=1)
+    async with open_place(limits=hub_limits) as place, place.open() as first:
+        with pytest.raises(AccessRefused) as refused:
+            async with place.open():
+                pytest.fail("granted")
+        assert refused.value.code is LeaseAnswerCode.TOO_MANY
+        assert refused.value.detail == "too many lasting streams of one peer"
+        # Longer than any handler without a lasting place has.
+        await trio.sleep(500)
+        await first.send_frame(FrameKind.END)
+        assert (await first.receive_frame())[0] is FrameKind.END
 
 
 # Renters that do not keep to the rules.
