@@ -357,9 +357,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"(at least {MIN_RATIO:g}): {'holds' if holds else 'DOES NOT HOLD'}")
     if options.json is not None:
         result = {
-            "rates_mb_per_s": rates,
-            "slowest_mb_per_s": rate,
-            "ratio": ratio,
+            "rates_mb_per_s": {
+                side: {way: round(one, 1) for way, one in each.items()}
+                for side, each in rates.items()
+            },
+            "slowest_mb_per_s": round(rate, 1),
+            "ratio": round(ratio, 3),
             "megabytes": options.megabytes,
             "rounds": options.rounds,
             "small_files": SMALL_FILES,

@@ -218,7 +218,9 @@ def _add_uses(made: dict[str, argparse.ArgumentParser]) -> None:
     _add_lease_flag(upload)
     fetch = made["fetch"]
     fetch.add_argument("path", metavar="PATH", help="file or folder there")
-    fetch.add_argument("target", nargs="?", default=".", metavar="LOCAL", help="folder here (.)")
+    fetch.add_argument(
+        "target", nargs="?", metavar="LOCAL", help="folder here; without one, under its own name"
+    )
     _add_lease_flag(fetch)
     made["logs"].add_argument("-f", "--follow", action="store_true", help="go on with what comes")
     made["logs"].add_argument(

@@ -69,12 +69,12 @@ def forward_ports(text: str) -> tuple[int, int]:
     return int(ports[0]), int(ports[1])
 
 
-def fetch_target(text: str) -> tuple[str, str]:
-    """Read PATH[:LOCAL]: what to copy back, and the folder here that it goes to."""
+def fetch_target(text: str) -> tuple[str, str | None]:
+    """Read PATH[:LOCAL]: what to copy back, and the folder here that it goes to, if any."""
     path, _, local = text.partition(":")
     if not path:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected PATH or PATH:LOCAL")
-    return path, local or "."
+    return path, local or None
 
 
 def environment_entry(text: str) -> bytes:

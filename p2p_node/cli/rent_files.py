@@ -44,12 +44,13 @@ async def upload_and_tell(
 
 
 async def fetch_and_tell(
-    session: LeaseSession, path: str, target: str, progress: Progress
+    session: LeaseSession, path: str, target: str | None, progress: Progress
 ) -> dict[str, Any]:
     """Copy something back, with progress; return what was copied."""
     meter = _Meter(progress, f"fetching {path}")
-    moved = await fetch_path(session, path, Path(target), meter.tell)
-    return meter.describe(moved, path, target)
+    place = None if target is None else Path(target)
+    moved, found = await fetch_path(session, path, place, meter.tell)
+    return meter.describe(moved, path, str(found))
 
 
 class _Meter:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import sys
 
 import trio
@@ -35,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _shell(renter: Renter, arguments: argparse.Namespace) -> int:
-    size = shutil.get_terminal_size()
+    size = os.get_terminal_size(sys.stdin.fileno())
     request = RunRequest(
         argv=join_strings([os.fsencode(arguments.command)]),
         environment=join_strings([_terminal(), *arguments.env]),

@@ -53,7 +53,8 @@ class BoxedProcess:
                 # Once it is known nobody asks again, whatever becomes of the explanation.
                 self._status = status
                 self._answers.close()
-                if status == KILLED:
+                if status:
+                    # A shell that lost its program to a limit ends with a status of its own.
                     await self._explain()
         return self._status
 

@@ -1,7 +1,9 @@
 """Copying files between this machine and a lease, whatever the line does meanwhile."""
 
+import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +41,46 @@ async def upload_path(session: LeaseSession, path: Path, target: str, tell: Tell
     return await upload(lambda: session.open(LeasePurpose.UPLOAD, request), tree, tell)
 
 
-async def fetch_path(session: LeaseSession, path: str, target: Path, tell: Tell) -> Transferred:
-    """Copy a file, or what is in a folder, of the lease's workspace into a folder here.
+async def fetch_path(
+    session: LeaseSession, path: str, target: Path | None, tell: Tell
+) -> tuple[Transferred, Path]:
+    """Copy a file, or what is in a folder, of the lease's workspace into the folder `target` here.
 
-    Raises TransferError, and what `LeaseSession.open` raises.
+    Without a target a folder comes as a folder of its own name, and a file as a file. Returns also
+    where it is. Raises TransferError, and what `LeaseSession.open` raises.
     """
+    name = Path(path.strip("/")).name
+    if target is None and name and not Path(name).exists():
+        return await _fetch_as(session, path, Path(name), tell)
+    if target is None:
+        target = Path(name) if Path(name).is_dir() else Path()
+    return await _fetch_into(session, path, target, tell), target
+
+
+async def _fetch_as(
+    session: LeaseSession, path: str, place: Path, tell: Tell
+) -> tuple[Transferred, Path]:
+    """Copy to a name that is free. What it will be, a file or a folder, is known at the end; until
+    then it is in a folder that the same command finds again if it is cut off."""
+    digest = hashlib.sha256(f"{session.lease.id} {path}".encode()).hexdigest()
+    waiting = place.parent / f".kaisar-fetch-{digest[:16]}"
+    try:
+        moved = await _fetch_into(session, path, waiting, tell)
+    except BaseException:
+        # What is partly there stays for the next attempt.
+        with suppress(OSError):
+            waiting.rmdir()
+        raise
+    single = waiting / place.name
+    if single.is_file() and not single.is_symlink() and len(list(waiting.iterdir())) == 1:
+        single.rename(place)
+        waiting.rmdir()
+    else:
+        waiting.rename(place)
+    return moved, place
+
+
+async def _fetch_into(session: LeaseSession, path: str, target: Path, tell: Tell) -> Transferred:
     target.mkdir(parents=True, exist_ok=True)
     request = FetchRequest(os.fsencode(path.strip("/")))
     limits = TreeLimits(MAX_FETCHED_FILES, MAX_FETCHED_BYTES)

@@ -58,6 +58,8 @@ _REFUSED: Final = {
 """Numbers on x86-64 and on ARM64. io_uring is among them because it opens sockets unseen here."""
 
 _SCHED_SETAFFINITY: Final = (203, 122)
+_UNSEEN_MEMORY: Final = ((319, 279), (447, 447), (29, 194))
+"""memfd_create, memfd_secret and shmget: memory that no process has to show for."""
 _CLONE: Final = (56, 220)
 _CLONE3: Final = (435, 435)
 _IOCTL: Final = (16, 29)
@@ -86,10 +88,13 @@ _ARGUMENTS: Final = 16
 """Offsets in `struct seccomp_data`; the lower half of an argument comes first."""
 
 
-def build_filter(*, pin_cores: bool, machine: str | None = None) -> bytes | None:
+def build_filter(
+    *, pin_cores: bool, count_memory: bool = False, machine: str | None = None
+) -> bytes | None:
     """Return the filter as bubblewrap reads it; None on a processor that it is not made for.
 
-    `pin_cores` forbids a workload to choose its cores, where nothing else holds it to them.
+    Where no control group does it, `pin_cores` forbids a workload to choose its cores, and
+    `count_memory` to have memory that its processes' sizes do not show.
     """
     machine = platform.machine() if machine is None else machine
     if machine not in _ARCHITECTURES:
@@ -106,6 +111,8 @@ def build_filter(*, pin_cores: bool, machine: str | None = None) -> bytes | None
     refused = [numbers[column] for numbers in _REFUSED.values()]
     if pin_cores:
         refused.append(_SCHED_SETAFFINITY[column])
+    if count_memory:
+        refused += [numbers[column] for numbers in _UNSEEN_MEMORY]
     for number in refused:
         if number is not None:
             code += [_word(_EQUAL, number, 0, 1), _refuse(errno.EPERM)]

@@ -141,7 +141,7 @@ class Warden:
         contents = {**box.list_files(plan), box.AGENT: box.read_agent()}
         files = {path: _hold(content) for path, content in contents.items()}
         holds_cores = self._cgroup is not None and self._cgroup.holds_cores
-        code = seccomp.build_filter(pin_cores=not holds_cores)
+        code = seccomp.build_filter(pin_cores=not holds_cores, count_memory=self._cgroup is None)
         rules = None if code is None else _hold(code)
         info, report = os.pipe()
         control: int = self._orders["control"]

@@ -1,9 +1,17 @@
 """A machine rented for real: nodes, sandbox, and `kaisar rent` from the quote to the receipt."""
 
+import fcntl
 import hashlib
 import os
+import pty
+import select
 import signal
 import socket
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -42,7 +50,8 @@ async def test_a_lease_is_used_in_every_way(tmp_path: Path) -> None:
         assert opened.json["state"] == "active"
         assert opened.json["template"] == "base"
         assert "deploying base" in opened.err
-        for use in (run_commands, copy_files, forward_a_port, show_status_and_logs):
+        uses = (run_commands, copy_files, sit_at_a_shell, forward_a_port, show_status_and_logs)
+        for use in uses:
             await use(world, tmp_path)
         extended = await world.rent("extend", flags=("--seconds", "60", "--yes", "--json"))
         assert extended.status == 0, extended.err
@@ -98,6 +107,50 @@ async def copy_files(world: RentalWorld, tmp_path: Path) -> None:
     assert "no such path" in missing.err
     nothing = await world.rent("upload", str(tmp_path / "nothing"))
     assert (nothing.status, "there is no such file" in nothing.err) == (1, True)
+
+
+async def sit_at_a_shell(world: RentalWorld, tmp_path: Path) -> None:
+    said, status = await trio.to_thread.run_sync(
+        type_into,
+        world,
+        [(b"$ ", b"stty size; tty; echo sum $((40 + 2))\r"), (b"sum 42", b"exit 5\r")],
+    )
+    assert status == 5, said
+    assert b"33 77" in said
+    assert b"/dev/pts/" in said
+
+
+def type_into(world: RentalWorld, lines: list[tuple[bytes, bytes]]) -> tuple[bytes, int]:
+    """Type into a shell on a terminal, each line once something was said; return all, and its
+    exit status."""
+    terminal, end = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+    process = subprocess.Popen(
+        world.command("shell"),
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env=world.environment,
+        start_new_session=True,
+    )
+    os.close(end)
+    said = b""
+    deadline = time.monotonic() + 120
+    try:
+        while time.monotonic() < deadline:
+            if lines and lines[0][0] in said:
+                os.write(terminal, lines.pop(0)[1])
+            if select.select([terminal], [], [], 0.2)[0]:
+                try:
+                    said += os.read(terminal, 4096)
+                except OSError:
+                    # The other end is closed.
+                    break
+        else:
+            process.kill()
+    finally:
+        os.close(terminal)
+    return said, process.wait(30)
 
 
 async def forward_a_port(world: RentalWorld, tmp_path: Path) -> None:
@@ -181,3 +234,38 @@ async def test_who_does_not_hold_the_key_is_refused(tmp_path: Path) -> None:
         (folder / "lease.key").chmod(0o600)
         forged = await world.rent("run", "--", "true")
         assert (forged.status, "not the key" in forged.err) == (125, True)
+
+
+async def test_an_opening_that_is_killed_is_gone_on_with_and_paid_once(tmp_path: Path) -> None:
+    require.program("bubblewrap")
+    async with rental_world(tmp_path, *FLAGS) as world:
+        before = await world.chain.token_balance(world.renter)
+        leases = tmp_path / "renter" / "leases"
+        flags = ("--seconds", "600", "--yes", "--no-deploy")
+
+        async def kill_when(condition: Callable[[], Awaitable[bool]], *words: str) -> None:
+            command = world.command("open", words, *flags)
+            child = Child("open", command, tmp_path / "open.log", world.environment)
+            world.household.start(child)
+            with trio.fail_after(60):
+                while not await condition():
+                    await trio.sleep(0.02)
+            assert child.process is not None
+            child.process.kill()
+            child.process.wait()
+
+        async def has_key() -> bool:
+            return bool(list(leases.glob("*/lease.json")))
+
+        async def is_paid() -> bool:
+            return await world.rental.lease_count() > 0
+
+        await kill_when(has_key, "0")
+        await kill_when(is_paid, "--resume")
+        (name,) = [each.name for each in leases.iterdir()]
+        opened = await world.rent("open", "--resume", flags=(*flags, "--json"))
+        assert opened.status == 0, opened.err + world.provider.tail(40)
+        assert (opened.json["name"], opened.json["state"]) == (name, "active")
+        assert await world.rental.lease_count() == 1
+        paid = before - await world.chain.token_balance(world.renter)
+        assert paid == int(opened.json["escrow"])

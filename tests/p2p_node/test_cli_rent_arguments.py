@@ -40,7 +40,7 @@ from p2p_node.cli.rent_run import strip_dashes, to_shell_status
         (forward_ports, "8000:8888", (8000, 8888)),
         (forward_ports, "8888", (8888, 8888)),
         (forward_ports, "0:22", (0, 22)),
-        (fetch_target, "out", ("out", ".")),
+        (fetch_target, "out", ("out", None)),
         (fetch_target, "out/a:here", ("out/a", "here")),
         (environment_entry, "A=b=c", b"A=b=c"),
         (environment_entry, "A=", b"A="),

@@ -119,6 +119,10 @@ def test_the_filter_knows_its_processor() -> None:
     code = seccomp.build_filter(pin_cores=True, machine="x86_64")
     assert code is not None
     assert judge(code, 203) == REFUSED
+    assert judge(code, 319) == ALLOWED
+    counting = seccomp.build_filter(pin_cores=True, count_memory=True, machine="x86_64")
+    assert counting is not None
+    assert judge(counting, 319) == judge(counting, 29) == REFUSED
     assert judge(code, 0, arch=0x40000003) == 0x00050026
     arm = seccomp.build_filter(pin_cores=False, machine="aarch64")
     assert arm is not None

@@ -7,7 +7,7 @@ import pytest
 import trio
 from nacl.signing import SigningKey
 
-from p2p_node.net import Network, RequestStream
+from p2p_node.net import Handler, Network, RequestStream
 from p2p_node.rental.channel import (
     Access,
     AccessRefused,
@@ -53,12 +53,17 @@ class Provider:
         self.refusals = list(refusals)
         self.asked: list[Access] = []
         self.desk = Desk(PROVIDER_KEY, NETWORK, read_wall_clock)
+        self.handler: Handler | None = None
+        """Takes whole streams instead, where it is set."""
 
     async def judge(self, access: Access) -> Refusal | None:
         self.asked.append(access)
         return Refusal(self.refusals.pop(0), "says the test") if self.refusals else None
 
     async def handle(self, stream: RequestStream) -> None:
+        if self.handler is not None:
+            await self.handler(stream)
+            return
         access = await read_access(stream, self.desk, self.judge)
         await self.talk(await grant_access(stream, self.desk, access))
 
