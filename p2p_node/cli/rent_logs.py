@@ -38,7 +38,8 @@ async def _show(renter: Renter, arguments: argparse.Namespace) -> bytes:
         session.open(LeasePurpose.LOGS, request) as channel,
     ):
         while True:
-            kind, payload = await channel.receive_frame()
+            with name_cuts(session, "the logs go on there"):
+                kind, payload = await channel.receive_frame()
             match kind:
                 case FrameKind.DATA if arguments.json:
                     kept += payload

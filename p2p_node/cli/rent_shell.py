@@ -47,13 +47,15 @@ async def _shell(renter: Renter, arguments: argparse.Namespace) -> int:
         renter.use_lease(arguments.lease, RawProgress()) as (_, session),
         session.open(LeasePurpose.RUN, request) as channel,
     ):
-        return await drive_process(
-            channel,
-            sys.stdin.fileno(),
-            sys.stdout.fileno(),
-            sys.stderr.fileno(),
-            terminal=True,
-        )
+        cut = name_cuts(session, "the shell is ended there")
+        with cut:
+            return await drive_process(
+                channel,
+                sys.stdin.fileno(),
+                sys.stdout.fileno(),
+                sys.stderr.fileno(),
+                terminal=True,
+            )
 
 
 def _terminal() -> bytes:
