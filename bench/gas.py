@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.evm import open_evm
+from bench.gas_leases import Leases
 from bench.gas_world import (
     CHECKERS,
     PROVIDERS,
@@ -84,8 +85,9 @@ def measure() -> dict[str, Any]:
             "register_checker": world.register("checker", world.checkers),
         }
         actions |= _delegate(world)
-        first, steady, others = _fill_ring(world)
-        actions |= others | _claims(world) | _penalties(world)
+        leases = Leases(world)
+        first, steady, others = _fill_ring(world, leases)
+        actions |= others | _claims(world) | leases.finish() | _penalties(world)
         return {
             "submit": _per_provider(steady),
             "submit_first": _per_provider(first),
@@ -117,7 +119,9 @@ def _delegate(world: World) -> dict[str, int]:
     }
 
 
-def _fill_ring(world: World) -> tuple[dict[int, int], dict[int, int], dict[str, int]]:
+def _fill_ring(
+    world: World, leases: Leases
+) -> tuple[dict[int, int], dict[int, int], dict[str, int]]:
     """Settle epoch after epoch: the first and the dearest steady bundle by size, and the rest."""
     actions = dict([world.contribute()])
     first: dict[int, int] = {}
@@ -133,6 +137,8 @@ def _fill_ring(world: World) -> tuple[dict[int, int], dict[int, int], dict[str, 
         if epoch > 2:
             # The epoch before the last one: the last one's grace is not over.
             actions["close_1_epoch"] = world.send(world.call("Rewards", "close"), world.operator)
+        if epoch == LAST - 2:
+            actions |= leases.begin()
     return first, steady, actions
 
 
@@ -167,7 +173,7 @@ def _claims(world: World) -> dict[str, int]:
 def _penalties(world: World) -> dict[str, int]:
     """A last bundle with a wrong report and a provider marked by everybody; and two reports by one
     checker."""
-    epoch = Epoch(LAST + 3)
+    epoch = Epoch(world.epoch + 1)
     world.enter(epoch)
     world.contribute()
     reports = world.make_reports(CHECKERS, epoch, fraud=1 << MARKED_LANE)

@@ -121,6 +121,16 @@ class World:
                 preset=replace(PRESET, seats=seats),
             )
 
+    @property
+    def whole(self) -> Deployment:
+        """The deployment that leases and rewards belong to."""
+        return self.deployments[CHECKERS]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is."""
+        return (self.evm.now() - self.whole.genesis) // EPOCH_SECONDS
+
     def send(self, call: Call, sender: Person) -> int:
         """Execute a call; the gas that its receipt says."""
         return int(self.evm.send(call, sender.wallet)["gasUsed"])

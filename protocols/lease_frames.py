@@ -100,12 +100,17 @@ def encode_text(kind: FrameKind, text: str) -> bytes:
     return encode_frame(kind, data.decode("utf-8", "ignore").encode())
 
 
+def clean_text(text: str) -> str:
+    """Make somebody else's words one line that steers no terminal and no log."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
 def decode_text(payload: memoryview) -> str:
-    """Return the text; it may hold control characters, which no terminal should be shown."""
+    """Return the text, as one line that people can be shown."""
     if len(payload) > MAX_TEXT_BYTES:
         raise MalformedError("bad frame", f"text of {len(payload)} bytes")
     try:
-        return str(payload, "utf-8")
+        return clean_text(str(payload, "utf-8"))
     except UnicodeDecodeError:
         raise MalformedError("bad frame", "text is not UTF-8") from None
 

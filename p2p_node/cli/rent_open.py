@@ -168,7 +168,7 @@ def _make_work(
     async def pay(session: WalletSession, _arguments: argparse.Namespace) -> dict[str, Any]:
         async with renter.open_market() as market:
             quote_escrow = _escrow_of(note, renter.deployment.preset)
-            found = await market.find_by_key(note)
+            found = await market.find_by_key(note, session.wallet)
             if found is not None:
                 renter.book.set_id(note, found.id)
                 return {"tx": None, "escrow": str(quote_escrow), "lease": found.id}
@@ -183,7 +183,7 @@ def _make_work(
             except (RevertedError, FailedError, ObsoleteError) as error:
                 renter.book.set_failed(note, str(error))
                 raise
-            lease = await market.find_by_key(note)
+            lease = await market.find_by_key(note, session.wallet)
             if lease is None:
                 raise RentError(
                     f"lease {note.name}: 0x{sent.hex()} is final, but the endpoint does not show "

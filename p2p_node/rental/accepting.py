@@ -30,11 +30,22 @@ async def accept_forever(keeper: LeaseKeeper) -> None:
             # Reclaimed meanwhile, or accepted already: the next look tells.
             logger.info("lease %d is not reserved any more", lease.id)
         except (RevertedError, FailedError) as error:
-            logger.warning("lease %d is not accepted: %s", lease.id, error)
-            await keeper.drop(lease.id, refuse=True)
+            await _give_up(keeper, lease, error)
         except (ChainError, LocalError) as error:
             keeper.warn(f"lease {lease.id} not accepted yet: {error}")
             await trio.sleep(RETRY_SECONDS)
+
+
+async def _give_up(keeper: LeaseKeeper, lease: Lease, error: ChainError) -> None:
+    """Try a lease that was refused no more. It is forgotten only if it is not accepted already."""
+    try:
+        newest = await keeper.contract.reader.lease(lease.id)
+    except ChainError as unread:
+        keeper.warn(f"lease {lease.id} not accepted yet: {unread}")
+        return
+    if newest is None or newest.state is not LeaseState.ACTIVE:
+        logger.warning("lease %d is not accepted: %s", lease.id, error)
+        await keeper.drop(lease.id, refuse=True)
 
 
 async def _accept(keeper: LeaseKeeper, lease: Lease) -> None:
@@ -68,6 +79,7 @@ async def _accept(keeper: LeaseKeeper, lease: Lease) -> None:
         confirmations=1,
         is_obsolete=is_obsolete,
     )
+    keeper.accepted.add(lease.id)
     logger.info(
         "lease %d accepted: %d s for %s, %d gas",
         lease.id,

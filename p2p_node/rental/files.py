@@ -32,6 +32,7 @@ from p2p_node.rental.tree_writing import TreeLimits, TreeWriter
 from protocols.errors import MalformedError, RemoteError
 from protocols.lease_frames import (
     FrameKind,
+    clean_text,
     decode_have,
     decode_text,
     encode_tree,
@@ -201,12 +202,15 @@ async def _with_last_word(
     except _OtherSideFailed as error:
         raise TransferError("the other side gave up", error.text) from None
     except NoSuchPathError as error:
-        problem = TransferError("no such path", str(error))
+        problem = TransferError("no such path", clean_text(str(error)))
     except OSError as error:
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        problem = TransferError("disk does not take it", f"{name}{error.strerror or error}")
+        problem = TransferError(
+            "disk does not take it", clean_text(f"{name}{error.strerror or error}")
+        )
     except RemoteError as error:
-        problem = TransferError(error.reason, error.detail)
+        # Names of files are the other side's words.
+        problem = TransferError(error.reason, clean_text(error.detail))
     with contextlib.suppress(StreamEndedError, DeadlineError):
         await channel.fail(str(problem))
     raise problem

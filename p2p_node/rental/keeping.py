@@ -76,6 +76,8 @@ class LeaseKeeper:
         )
         self.refused: set[int] = set()
         """Leases that could not be accepted; they are not tried again."""
+        self.accepted: set[int] = set()
+        """Leases whose acceptance is in a block, which the next look may still be without."""
         self._devices = devices
         self._hold: DeviceHold | None = None
         self._looked = trio.Event()
@@ -152,7 +154,9 @@ class LeaseKeeper:
         unwiped = [row for row in self.rows.values() if not row.wiped]
         if unwiped:
             chosen = view.leases.get(unwiped[0].id)
-            return self._still_reserved(chosen) if chosen else None
+            if chosen is None or unwiped[0].id in self.accepted:
+                return None
+            return self._still_reserved(chosen)
         if not self.contract.settings.is_on:
             return None
         both = [
@@ -171,6 +175,7 @@ class LeaseKeeper:
         """Forget a lease that did not come about."""
         await self.book.drop(number)
         self.rows.pop(number, None)
+        self.accepted.discard(number)
         if refuse:
             self.refused.add(number)
 
@@ -361,6 +366,7 @@ class LeaseKeeper:
             row = replace(self.rows[number], **changes)  # type: ignore[arg-type]
             if row.is_done:
                 del self.rows[number]
+                self.accepted.discard(number)
             else:
                 self.rows[number] = row
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chain.deployment import write_whole
-from p2p_node.keystore import NodeSigningKey
+from p2p_node.keystore import NodeSigningKey, read_wallet_address
 from p2p_node.secret_files import (
     check_private_directory,
     create_secret_file,
@@ -27,7 +27,7 @@ from p2p_node.secret_files import (
     read_secret_file,
 )
 from protocols.errors import LocalError
-from protocols.types import NetworkId, NodeKey
+from protocols.types import NetworkId, NodeKey, Wallet
 
 LEASES_DIRECTORY: Final = "leases"
 KEY_FILE: Final = "lease.key"
@@ -81,8 +81,14 @@ class LeaseBook:
     """The leases of one data directory on one network."""
 
     def __init__(self, data_dir: Path, network: NetworkId) -> None:
+        self._data_dir = data_dir
         self._directory = data_dir / LEASES_DIRECTORY
         self._network = network.hex()
+
+    @property
+    def wallet(self) -> Wallet:
+        """The wallet that pays for these leases; KeystoreError or SecretFileError without one."""
+        return read_wallet_address(self._data_dir)
 
     def make(
         self,

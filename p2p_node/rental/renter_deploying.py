@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from p2p_node.rental.channel import Channel
 from p2p_node.rental.renter_session import LeaseSession
+from protocols import lease_frames
 from protocols.errors import MalformedError, RemoteError
 from protocols.lease_frames import FrameKind
 from protocols.lease_messages import DeployRequest, LeasePurpose, StatusRequest
@@ -63,5 +64,4 @@ async def _read_status(channel: Channel) -> dict[str, Any]:
 
 def clean_text(payload: memoryview) -> str:
     """Read text for people from somebody else: nothing in it can steer a terminal."""
-    text = bytes(payload).decode("utf-8", "replace")
-    return "".join(each if each.isprintable() else " " for each in text).strip()
+    return lease_frames.clean_text(bytes(payload).decode("utf-8", "replace")).strip()

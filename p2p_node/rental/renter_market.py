@@ -16,7 +16,7 @@ from protocols.lease_market import Candidate, EpochRecord
 from protocols.leases import Lease, LeaseState, Offer, compute_overlap
 from protocols.params import LANES
 from protocols.signing import is_binding_valid
-from protocols.types import Epoch, NodeKey, Shard, TimeMs
+from protocols.types import Epoch, NodeKey, Shard, TimeMs, Wallet
 
 PAGE: Final = 32
 """Leases per page, as in Rental.vy."""
@@ -151,18 +151,22 @@ class Market:
         recent = (await self.chain.head()).timestamp - GIVEN_UP_SECONDS
         for note in book.notes():
             if note.id is None and (note.failed is None or note.made_at > recent):
-                lease = await self.find_by_key(note)
+                lease = await self.find_by_key(note, book.wallet)
                 note = note if lease is None else book.set_id(note, lease.id)
             else:
                 lease = None if note.id is None else await self.rental.lease(note.id)
             own.append(OwnLease(note, lease))
         return own
 
-    async def find_by_key(self, note: LeaseNote) -> Lease | None:
-        """Find the lease that names a note's key; None when it is not in a block (yet)."""
+    async def find_by_key(self, note: LeaseNote, renter: Wallet) -> Lease | None:
+        """Find the lease of this renter that names a note's key; None when it is not in a block
+        (yet).
+
+        The key is public as soon as it is sent, and anybody can name it in a lease of their own.
+        """
         since = note.made_at - CLOCK_SECONDS
         for lease in await self._read_leases_since(since, (await self.chain.head()).number):
-            if lease.key == note.public_key:
+            if lease.key == note.public_key and lease.renter == renter:
                 return lease
         return None
 

@@ -37,7 +37,7 @@ from p2p_node.rental.tenancy import OVER, Tenancy, TenancyState, TooManyStreams
 from p2p_node.rental.together import run_together
 from p2p_node.rental.tree_writing import TreeLimits
 from protocols.errors import LocalError, MalformedError
-from protocols.lease_frames import FrameKind, encode_text
+from protocols.lease_frames import FrameKind, clean_text, encode_text
 from protocols.lease_keeping import judge_access
 from protocols.lease_messages import (
     LEASE_PROTOCOL,
@@ -151,9 +151,10 @@ class LeaseServer:
             raise
         except (LocalError, OSError) as error:
             # The host's: one renter's stream must not be more than one renter's problem.
-            logger.warning("lease %d: %s", visit.tenancy.lease_id, error)
+            problem = clean_text(str(error))
+            logger.warning("lease %d: %s", visit.tenancy.lease_id, problem)
             self._network.counters.refuse(LEASE_PROTOCOL, "host failed")
-            await visit.tell(f"the provider's host failed: {error}")
+            await visit.tell(f"the provider's host failed: {problem}")
 
     async def _judge(self, access: Access) -> Refusal | None:
         keeper = self._keeper

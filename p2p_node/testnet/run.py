@@ -25,7 +25,7 @@ from chain.transactions import TransactionManager
 from p2p_node.keystore import LIGHT_KDF, Keystore
 from p2p_node.run_file import read_run_file
 from p2p_node.testnet.accounts import find_odd_penalties
-from p2p_node.testnet.outcome import Outcome, find_unpaid
+from p2p_node.testnet.outcome import Outcome, Participant, find_unpaid
 from p2p_node.testnet.plan import (
     Member,
     TestnetPlan,
@@ -37,6 +37,7 @@ from p2p_node.testnet.plan import (
 from p2p_node.testnet.processes import Child, Household, kaisar_command
 from p2p_node.testnet.reading import RunEvents, RunReader, read_slots, read_stakes
 from p2p_node.testnet.rental_checks import check_rental
+from p2p_node.testnet.rental_outcome import Rental
 from p2p_node.testnet.rentals import PROVIDER_FLAGS, Surroundings, read_money, run_rentals
 from p2p_node.testnet.screen import Screen
 from protocols.errors import LocalError
@@ -282,10 +283,11 @@ class _Run:
         """Give everybody its stake or what its lease costs, and gas."""
         calls = Calls(deployment)
         limiter = trio.CapacityLimiter(MAX_UNMINED)
+        everybody: list[Participant | Rental] = [*self._participants, *self._rentals]
         async with trio.open_nursery() as nursery:
-            for each in (*self._participants, *self._rentals):
+            for each in everybody:
                 # The devchain gives gas to those it was started with.
-                if self._options.rpc_url is not None or each in self._rentals:
+                if self._options.rpc_url is not None or isinstance(each, Rental):
                     gas = Call(to=each.wallet, value=FUNDED_GAS)
                     nursery.start_soon(self._send, gas, f"gas for {each.name}", limiter)
                 tokens = calls.transfer(each.wallet, each.funded)

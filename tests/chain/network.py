@@ -192,7 +192,7 @@ async def network(
     signers = [KeySigner(key) for key in keys]
     rich = [signer.address for signer in (FUNDER, *signers)]
     async with AsyncExitStack() as stack:
-        running = stack.enter_context((serve or _serve_devchain)(rich))
+        running = stack.enter_context((serve or serve_devchain)(rich))
         rpc = Rpc(running.url)
         stack.callback(rpc.close)
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -245,7 +245,8 @@ async def network(
         yield made
 
 
-def _serve_devchain(rich: Sequence[Wallet]) -> AbstractContextManager[RunningDevchain]:
+def serve_devchain(rich: Sequence[Wallet]) -> AbstractContextManager[RunningDevchain]:
+    """Start the devchain, on which these wallets are rich."""
     funded = tuple((wallet, 1000 * ETHER) for wallet in rich)
     return serving(DevchainConfig(chain_id=CHAIN_ID, port=0, block_seconds=0, funded=funded))
 

@@ -280,6 +280,31 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
         assert states == {note.name: "active", other.name: "failed"}
 
 
+async def test_a_stranger_that_names_the_key_of_a_lease_is_not_taken_for_its_renter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The key stands on the chain; a lease of the stranger's own would get commands and files."""
+    async with open_market(tmp_path, capsys, (PRICE, 1)) as market:
+        net = market.net
+        book = LeaseBook(market.data_dir, net.deployment.network_id)
+        node_key = (await net.client.providers())[0].node_key
+        note = book.make(
+            provider=0,
+            provider_key=node_key,
+            seconds=600,
+            price=PRICE,
+            template="base",
+            now=int(time.time()),
+        )
+        stranger = net.providers[1].manager
+        for call in RentalCalls(net.deployment).open(1, 60, 1, note.public_key):
+            await net.execute(stranger, call, "a lease in another's name")
+        (shown,) = (await market.ask("status"))["leases"]
+        assert shown["lease"] is None
+        opened = await market.open("--resume", lease=2)
+        assert (opened["lease"], opened["provider"]) == (2, 0)
+
+
 async def test_the_best_value_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with open_market(tmp_path, capsys, (4 * PRICE, PRICE, 2 * PRICE)) as market:
         net = market.net

@@ -14,6 +14,7 @@ from protocols.lease_frames import (
     MAX_MODE,
     MAX_TEXT_BYTES,
     FrameKind,
+    clean_text,
     decode_check,
     decode_exit,
     decode_file,
@@ -165,7 +166,7 @@ def test_files_come_back(mode: int, size: int, path: bytes) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_texts_come_back(text: str) -> None:
-    assert parse(encode_text(FrameKind.TEXT, text)) == text
+    assert parse(encode_text(FrameKind.TEXT, text)) == clean_text(text)
 
 
 @pytest.mark.parametrize("letter", ["a", "ä", "€", "🙂"])
@@ -181,6 +182,12 @@ def test_a_text_may_hold_what_is_no_unicode() -> None:
     assert (
         parse(encode_text(FrameKind.TEXT, b"caf\xe9".decode("utf-8", "surrogateescape"))) == "caf?"
     )
+
+
+def test_text_steers_no_terminal() -> None:
+    escape = "a\x1b]0;title\x07b\n\u202ec\x9b2J"
+    frame = encode_text(FrameKind.FAILURE, escape)
+    assert decode_text(decode_frame(frame)[1]) == "a ]0;title b  c 2J"
 
 
 def test_frames_have_a_limit() -> None:

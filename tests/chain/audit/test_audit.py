@@ -61,10 +61,11 @@ async def settle(
     scores: Sequence[int] = RIGHT,
     liar: int | None = None,
     fraud: int = 0,
+    away: int = 0,
 ) -> int | None:
     """Whoever is active contributes for the `times`-th time and reports, and a bundle is sent.
 
-    The liar reports nonsense; its seat is returned.
+    The liar reports nonsense; its seat is returned. `fraud` and `away` are maps of lanes.
     """
     net.enter(epoch)
     active = [slot.index for slot in await net.client.checkers() if slot.is_active(Epoch(epoch))]
@@ -74,7 +75,7 @@ async def settle(
     seed = await net.client.seed(Epoch(epoch))
     committee = compute_committee(seed, FIRST_SHARD, len(net.checkers), net.preset.seats)
     reports = [
-        sign(net, index, seat, epoch, WRONG if index == liar else scores, fraud)
+        sign(net, index, seat, epoch, WRONG if index == liar else scores, fraud, away)
         for seat, index in enumerate(committee)
         if index in active
     ]
@@ -83,13 +84,19 @@ async def settle(
 
 
 def sign(
-    net: Network, index: int, seat: int, epoch: int, scores: Sequence[int], fraud: int = 0
+    net: Network,
+    index: int,
+    seat: int,
+    epoch: int,
+    scores: Sequence[int],
+    fraud: int = 0,
+    away: int = 0,
 ) -> SignedReport:
     report = Report(
         epoch=Epoch(epoch),
         shard=FIRST_SHARD,
         scores=(*scores, *[0] * (LANES - len(scores))),
-        online=(1 << len(scores)) - 1,
+        online=(1 << len(scores)) - 1 & ~away,
         fraud=fraud,
         evidence=Digest(b"\x11" * 32),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import boa
 
+from chain.rental_words import unpack_kept_seconds, unpack_lease
 from protocols.leases import (
     Base,
     Lease,
@@ -240,13 +241,14 @@ class Books:
     def compare(self, lease_id: int) -> None:
         """Compare one lease with the chain."""
         entry = self.leases[lease_id - 1]
-        found = self.market.lease(lease_id)
+        words = self.market.rental.lease(lease_id)
+        found = unpack_lease(lease_id, tuple(words), PRESET)
         expected = entry.as_lease(lease_id)
         for name in Lease.__slots__:
             if name != "base":
                 assert getattr(found, name) == getattr(expected, name), name
-        assert self.market.kept_seconds(lease_id) == entry.kept_seconds
-        for person in (entry.renter, entry.tenancy.person):
+        assert unpack_kept_seconds(words.course) == entry.kept_seconds
+        for person in {entry.renter, entry.tenancy.person}:
             assert self.market.owed(person) == self.owed.get(person, 0), person
         assert self.market.rental.fees() == self.fees
 

@@ -330,6 +330,19 @@ async def test_limits_hold_before_anything_has_its_name(
         assert not [name for name in look(tmp_path / "to") if not name.startswith(".")]
 
 
+async def test_what_a_name_says_steers_no_terminal(tmp_path: Path) -> None:
+    name = "\x1b]0;name\x07"
+    (tmp_path / "from" / name).mkdir(parents=True)
+    (tmp_path / "from" / name / "file").write_bytes(b"content")
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / name).write_bytes(b"in the way")
+    both = await transfer(tmp_path / "from", tmp_path, b"to")
+    for problem in (both.received, both.sent):
+        assert isinstance(problem, TransferError)
+        assert " ]0;name " in str(problem)
+        assert "\x1b" not in str(problem)
+
+
 @pytest.mark.parametrize(
     "frame", [encode_frame(FrameKind.DONE), encode_frame(FrameKind.EXIT, bytes(4))]
 )

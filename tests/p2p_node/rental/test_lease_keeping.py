@@ -3,11 +3,15 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from chain.client import BlockTag
+from chain.errors import RevertedError
+from chain.records import Call, Receipt
 from p2p_node.rental import runner_finding
 from p2p_node.rental.cashing import BROKEN_SECONDS
 from p2p_node.rental.lease_book import LeaseRow
@@ -134,6 +138,62 @@ async def test_what_the_contract_refuses_is_not_tried_for_ever(
         world.wallet.reverting.clear()
         await begin(world)
         assert world.rental.of(first).state is LeaseState.RESERVED
+
+
+async def test_an_endpoint_that_lags_has_no_accepted_lease_forgotten(
+    tmp_path: Path, jumps: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was accepted looks reserved for some blocks more, and cannot be accepted again."""
+    async with open_world(tmp_path) as world:
+        rental, behind, accept = world.rental, [0], world.wallet.execute
+        number_of = rental._number_of
+
+        def lag(block: BlockTag) -> int:
+            return number_of(block) - (behind[0] if isinstance(block, str) else 0)
+
+        monkeypatch.setattr(rental, "_number_of", lag)
+
+        async def execute(call: Call, **options: Any) -> Receipt:
+            receipt = await accept(call, **options)
+            if call.data.startswith(b"accept"):
+                behind[0] = 8
+                world.wallet.reverting.add("accept")
+            return receipt
+
+        monkeypatch.setattr(world.wallet, "execute", execute)
+        async with world.run_landlord() as landlord:
+            await trio.sleep(30)
+            lease = world.open_lease(1000)
+            await until(lambda: rental.of(lease).state is LeaseState.ACTIVE)
+            await trio.sleep(30)
+            behind[0] = 0
+            await trio.sleep(10)
+            assert landlord.leased() == lease
+            assert await deploy(world, lease) == ["DONE"]
+            assert [text for text in world.wallet.sent if text.startswith("approve")] == [
+                f"approve {BOND}"
+            ]
+
+
+async def test_an_acceptance_that_was_refused_since_it_is_one_already_is_not_dropped(
+    tmp_path: Path, jumps: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal says little: the lease is looked at before it is forgotten."""
+    async with open_world(tmp_path) as world, world.run_landlord() as landlord:
+        accept = world.wallet.execute
+
+        async def execute(call: Call, **options: Any) -> Receipt:
+            receipt = await accept(call, **options)
+            if call.data.startswith(b"accept"):
+                raise RevertedError(3, "reverted", "rental: not in this state")
+            return receipt
+
+        monkeypatch.setattr(world.wallet, "execute", execute)
+        lease = world.open_lease()
+        await until(lambda: world.rental.of(lease).state is LeaseState.ACTIVE)
+        await trio.sleep(10)
+        assert landlord.leased() == lease
+        assert await deploy(world, lease) == ["DONE"]
 
 
 async def test_without_the_bond_nothing_is_sent(
