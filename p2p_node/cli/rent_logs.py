@@ -7,7 +7,7 @@ import sys
 import trio
 
 from p2p_node.cli.progress import Progress
-from p2p_node.cli.rent_common import Renter, RentError, open_renter
+from p2p_node.cli.rent_common import Renter, RentError, name_cuts, open_renter
 from p2p_node.display import show_json
 from p2p_node.rental.renter_deploying import clean_text
 from protocols.errors import MalformedError
