@@ -31,6 +31,7 @@ from chain.deploy_plan import DeploymentOptions, plan_deployment
 from chain.deployment import Contract, Deployment
 from chain.networks import PEAQ
 from chain.records import Call, SlotKind
+from chain.rental_calls import RentalCalls
 from chain.signer import KeySigner
 from chain.simulation import SimulatedChain
 from protocols.committee import compute_committee
@@ -62,6 +63,8 @@ WRONG_SEAT = 3
 EQUIVOCATOR = 5
 DELEGATED = 6
 """Who is punished, and who is trusted."""
+
+LEASE_PRICE = TOKEN // 1000
 
 SMALL = 250_000
 """Gas below which a transaction may be led by its proof."""
@@ -229,6 +232,42 @@ class Bench:
         proof = self.calls.prove_equivocation(EQUIVOCATOR, first, second)
         self.run(DEPLOYER, proof, "penalty: equivocation")
 
+    def rent(self) -> None:
+        """Make leases; the last one runs on."""
+        rental, owner, renter = RentalCalls(self.deployment), self.providers[1], self.providers[2]
+        for wallet in (owner, renter):
+            self.run(DEPLOYER, self.calls.transfer(wallet, 100 * TOKEN), "transfer of tokens")
+        offer = rental.offer(LEASE_PRICE, 60, 10**6, Digest(self.random.randbytes(32)))
+        self.run(owner, offer, "lease: offer")
+        seconds = 4 * PRESET.epoch_seconds
+        for number in (1, 2, 3):
+            key = NodeKey(self.random.randbytes(32))
+            approve, opening = rental.open(1, seconds, LEASE_PRICE, key)
+            self.run(renter, approve, "approval")
+            self.run(renter, opening, "lease: opening")
+            if number == 1:
+                self.run(renter, rental.reclaim(number), "lease: reclaim")
+                continue
+            bond = seconds * LEASE_PRICE * PRESET.lease_penalty_bps // 10_000
+            self.run(owner, self.calls.approve(self.deployment.address("Rental"), bond), "approval")
+            self.run(owner, self._call("Rental", "accept", number), "lease: acceptance")
+            if number == 2:
+                end = rental.end(number, confirmed=True)
+                self.run(renter, end, "lease: end, confirmed")
+        self.run(DEPLOYER, rental.withdraw(owner), "lease: withdrawal")
+
+    def finish_renting(self) -> None:
+        """Bring the last lease to its end."""
+        rental, owner, renter = RentalCalls(self.deployment), self.providers[1], self.providers[2]
+        approve = self.calls.approve(self.deployment.address("Rental"), 10 * TOKEN)
+        self.run(renter, approve, "approval")
+        self.run(renter, self._call("Rental", "extend", 3, 600), "lease: extension")
+        self.run(DEPLOYER, rental.judge(3, 1), "lease: judging 1 epoch")
+        self.run(renter, rental.end(3, confirmed=False), "lease: end")
+        self.chain.timestamp += 2 * PRESET.epoch_seconds
+        self.run(owner, rental.settle(3), "lease: settlement")
+        self.run(DEPLOYER, rental.sweep_fees(), "lease: fees")
+
     def steer(self) -> None:
         """Change a parameter by way of the time lock, and pause."""
         value = PRESET.min_provider_stake + TOKEN
@@ -262,7 +301,12 @@ def measure() -> dict[str, Cost]:
         if number == last:
             label = "bundle, first mark of fraud"
         bench.submit(Epoch(number), label, is_odd=number == last)
-    bench.enter(last + 2)
+        if number == last - 1:
+            bench.rent()
+    bench.enter(last + 1)
+    bench.chain.timestamp += PRESET.grace_seconds
+    bench.finish_renting()
+    bench.enter(last + 4)
     bench.claim(last)
     bench.leave(last)
     bench.punish(Epoch(last))

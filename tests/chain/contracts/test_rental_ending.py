@@ -236,7 +236,7 @@ def test_from_its_exit_on_a_provider_is_away(market: Market) -> None:
     assert settled(market) == expect(lease, 610, gone=True)
 
 
-def leave_for_an_heir(market: Market) -> None:
+def leave_for_an_heir(market: Market, heir: str = "heir") -> None:
     """Provider 0 leaves in epoch 2, and somebody else has its slot as soon as possible."""
     net = market.net
     net.enter(2)
@@ -246,8 +246,25 @@ def leave_for_an_heir(market: Market) -> None:
         3 * EPOCH_SECONDS + UNSTAKE_DELAY, (3 + REUSE_DELAY) * EPOCH_SECONDS
     )
     net.registry.withdraw_provider(0)
-    assert net.register("provider", "heir") == 0
+    assert net.register("provider", heir) == 0
     net.enter(net.epoch + 1)
+
+
+@pytest.mark.parametrize("heir", ["heir", "provider 0"])
+def test_an_heir_is_not_judged_for_an_older_lease(market: Market, heir: str) -> None:
+    """Nor is the same wallet, when it has come back."""
+    lease_id = market.start(seconds=MOST)
+    leave_for_an_heir(market, heir)
+    assert market.lease(lease_id).is_usable(market.now)
+    assert market.rental.current_lease(0) == 0
+    for _ in range(3):
+        market.report(market.epoch)
+        market.close(market.epoch)
+    market.call("stranger", "judge", lease_id, 64)
+    lease = market.lease(lease_id)
+    assert lease.gone
+    assert lease.judged_until == market.epoch
+    assert lease.away_seconds >= 3 * EPOCH_SECONDS
 
 
 def test_an_exit_is_remembered_when_the_slot_has_another_tenant(market: Market) -> None:

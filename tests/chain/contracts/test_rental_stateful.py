@@ -53,7 +53,8 @@ DEEDS = {
     "collect": 2,
     "extend": 2,
     "settle": 3,
-    "end": 2,
+    "end": 3,
+    "trouble": 2,
 }
 """What happens how often."""
 
@@ -396,6 +397,8 @@ class Renting(RuleBasedStateMachine):
                     self.open_and_accept(rng.choice(RENTERS), provider, rng.randrange(101))
                 case "go":
                     self.come_and_go(rng.randrange(PROVIDERS), rng.random() < 0.5)
+                case "trouble":
+                    self.break_the_token(0, rng.choice([0, REVERT, RETURN_FALSE]))
                 case _ if not any(entry.state in BEGUN for entry in self.books.leases):
                     continue
                 case "judge":
