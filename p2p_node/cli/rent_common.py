@@ -4,8 +4,8 @@ joining the network, and keeping an eye on the time that is left."""
 import argparse
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from p2p_node.cli.progress import Progress, format_duration
 from p2p_node.cli.wallet_work import require_deployment
 from p2p_node.config import ConfigError, load_settings
 from p2p_node.display import format_amount
+from p2p_node.net import DeadlineError, StreamEndedError
 from p2p_node.network_key import read_network_key
 from p2p_node.rental.renter_book import LeaseBook
 from p2p_node.rental.renter_market import Market, NoLeaseError, OwnLease, choose_lease
@@ -113,6 +114,19 @@ async def find_active(market: Market, book: LeaseBook, given: str | None) -> Own
     if problem is not None:
         raise NoLeaseError(f"lease {own.name}: {problem}")
     return own
+
+
+@contextmanager
+def name_cuts(session: LeaseSession, what: str) -> Iterator[None]:
+    """Say what it means that a connection to a provider was cut while something went on there."""
+    try:
+        yield
+    except (StreamEndedError, DeadlineError) as error:
+        raise RentError(
+            f"the connection to provider {session.lease.provider} was cut ({error}): {what}. If it "
+            "stays away, its offline epochs are refunded: `kaisar rent end --contest "
+            f"{session.lease.id}`"
+        ) from error
 
 
 def describe_unusable(lease: Lease, now: int) -> str | None:

@@ -96,7 +96,8 @@ async def open_market(
         async def make_blocks() -> None:
             while True:
                 net.running.chain.mine(net.running.chain.head().timestamp + 1)
-                await trio.sleep(0.05)
+                # Ten seconds of the chain in one of ours: acceptance has a minute even so.
+                await trio.sleep(0.1)
 
         # They registered in any order.
         net.providers.sort(key=lambda person: person.index)
@@ -244,7 +245,7 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
         note = book.make(
             provider=0,
             provider_key=node_key,
-            seconds=600,
+            seconds=3600,
             price=PRICE,
             template="base",
             now=int(time.time()),
@@ -270,7 +271,7 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
         other = book.make(
             provider=0,
             provider_key=node_key,
-            seconds=600,
+            seconds=3600,
             price=PRICE,
             template="base",
             now=int(time.time()),
@@ -291,7 +292,7 @@ async def test_a_stranger_that_names_the_key_of_a_lease_is_not_taken_for_its_ren
         note = book.make(
             provider=0,
             provider_key=node_key,
-            seconds=600,
+            seconds=3600,
             price=PRICE,
             template="base",
             now=int(time.time()),
@@ -331,7 +332,7 @@ async def test_the_best_value_is_found(tmp_path: Path, capsys: pytest.CaptureFix
         assert "1 by price" in text
         assert "not asked" in text
 
-        opened = await market.open("--best", "--offline", "--seconds", "600", lease=1)
+        opened = await market.open("--best", "--offline", "--seconds", "3600", lease=1)
         assert opened["provider"] == 2
         left = await market.ask("search", "--offline")
         assert [each["provider"] for each in left["providers"]] == [0, 1]
