@@ -7,7 +7,7 @@ import sys
 import trio
 
 from p2p_node.cli.progress import Progress
-from p2p_node.cli.rent_common import Renter, RentError, open_renter
+from p2p_node.cli.rent_common import Renter, RentError, name_cuts, open_renter
 from p2p_node.display import show_json
 from p2p_node.rental.renter_deploying import clean_text
 from protocols.errors import MalformedError
@@ -38,7 +38,8 @@ async def _show(renter: Renter, arguments: argparse.Namespace) -> bytes:
         session.open(LeasePurpose.LOGS, request) as channel,
     ):
         while True:
-            kind, payload = await channel.receive_frame()
+            with name_cuts(session, "the logs go on there"):
+                kind, payload = await channel.receive_frame()
             match kind:
                 case FrameKind.DATA if arguments.json:
                     kept += payload

@@ -148,11 +148,16 @@ def _find_unfinished(renter: Renter) -> LeaseNote:
     async def find() -> LeaseNote:
         async with renter.open_market() as market:
             own = await market.find_own(renter.book)
+            now = (await market.chain.head()).timestamp
         waiting = [
             each.note
             for each in own
             if each.note.failed is None
-            and (each.lease is None or each.lease.state in (LeaseState.RESERVED, LeaseState.ACTIVE))
+            and (
+                each.lease is None
+                or each.lease.state is LeaseState.RESERVED
+                or each.lease.is_usable(now)
+            )
         ]
         if not waiting:
             raise RentError("there is no opening to go on with: `kaisar rent status` shows all")
@@ -219,7 +224,10 @@ async def _finish(
 
 
 async def _wait_for_acceptance(market: Market, lease_id: int, progress: Progress) -> Lease:
-    while True:
+    # The chain's clock decides; ours is there for a chain that stands still.
+    longest = 2 * (market.chain.deployment.preset.lease_accept_seconds + LATE_SECONDS)
+    deadline = trio.current_time() + longest
+    while trio.current_time() < deadline:
         lease = await market.rental.lease(lease_id)
         now = (await market.chain.head()).timestamp
         if lease is not None and lease.state is not LeaseState.RESERVED:
@@ -238,6 +246,10 @@ async def _wait_for_acceptance(market: Market, lease_id: int, progress: Progress
             f"{format_duration(max(0, left))} left"
         )
         await trio.sleep(POLL_SECONDS)
+    raise RentError(
+        f"lease {lease_id}: the chain did not show within {format_duration(longest)} what became "
+        f"of it; `kaisar rent open --resume` goes on, `kaisar rent reclaim {lease_id}` gives it up"
+    )
 
 
 def require_consent(given: bool, question: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import trio
 
 from p2p_node.cli.progress import Progress
-from p2p_node.cli.rent_common import REMOTE_FAILURE, Renter, open_renter
+from p2p_node.cli.rent_common import REMOTE_FAILURE, Renter, name_cuts, open_renter
 from p2p_node.cli.rent_files import fetch_and_tell, upload_and_tell
 from p2p_node.config import ConfigError
 from p2p_node.display import show_json
@@ -82,10 +82,12 @@ async def _run(
 async def _drive(session: LeaseSession, request: RunRequest, arguments: argparse.Namespace) -> int:
     # With --json standard output is the document's.
     out = sys.stderr if arguments.json else sys.stdout
+    cut = name_cuts(session, "the command is ended there; with --detach one goes on")
     async with session.open(LeasePurpose.RUN, request) as channel:
-        return await drive_process(
-            channel, sys.stdin.fileno(), out.fileno(), sys.stderr.fileno(), terminal=False
-        )
+        with cut:
+            return await drive_process(
+                channel, sys.stdin.fileno(), out.fileno(), sys.stderr.fileno(), terminal=False
+            )
 
 
 def strip_dashes(words: list[str]) -> list[str]:

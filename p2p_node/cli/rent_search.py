@@ -184,7 +184,7 @@ def _to_json(
             "up_bits_per_second": told.rates.up_bits_per_s if told else 0,
         },
         "reported": _reported_to_json(told),
-        "problem": told.problem if told else None,
+        "problem": (told.problem if told else "") or None,
         "quote": quote
         and {
             "seconds": quote.seconds,
@@ -260,7 +260,7 @@ def _format_reported(told: Told | None) -> str:
     parts = [
         f"{count} × {name} {memory / GB:,.0f} GB" for (name, memory), count in gpus.items()
     ] or ["no GPU"]
-    parts.append(f"{capability.cores} cores")
+    parts.append(f"{capability.cores} core{'s' if capability.cores != 1 else ''}")
     parts.append(f"{capability.memory / GB:,.0f} GB")
     parts.append(capability.runner)
     return ", ".join(parts)

@@ -7,7 +7,7 @@ import sys
 import trio
 
 from p2p_node.cli.progress import Progress
-from p2p_node.cli.rent_common import Renter, RentError, open_renter
+from p2p_node.cli.rent_common import Renter, RentError, name_cuts, open_renter
 from p2p_node.cli.rent_run import to_shell_status
 from p2p_node.display import show_json
 from p2p_node.rental.pumps import drive_process
@@ -47,13 +47,15 @@ async def _shell(renter: Renter, arguments: argparse.Namespace) -> int:
         renter.use_lease(arguments.lease, RawProgress()) as (_, session),
         session.open(LeasePurpose.RUN, request) as channel,
     ):
-        return await drive_process(
-            channel,
-            sys.stdin.fileno(),
-            sys.stdout.fileno(),
-            sys.stderr.fileno(),
-            terminal=True,
-        )
+        cut = name_cuts(session, "the shell is ended there")
+        with cut:
+            return await drive_process(
+                channel,
+                sys.stdin.fileno(),
+                sys.stdout.fileno(),
+                sys.stderr.fileno(),
+                terminal=True,
+            )
 
 
 def _terminal() -> bytes:

@@ -17,6 +17,10 @@ from protocols.types import Wallet
 MAX_CATCH_UP: Final = 4096
 """Leases that are looked through at most, from the newest one back, for those that wait."""
 
+MAX_WAITING: Final = 16
+"""Leases that wait which one look reads, the oldest: one of them is accepted next. Anybody can open
+any number, and have all of it back."""
+
 PAGE: Final = 32
 
 
@@ -95,8 +99,10 @@ class ChainLooker:
         self._provider = provider
         self._wallet = wallet
         self._scanned = 0
-        self._waiting: set[int] = set()
-        self._knows_finality = True
+        self._waiting: dict[int, int] = {}
+        """Until when each can be accepted."""
+        self._knows_finality: bool | None = None
+        """None until the chain was asked."""
 
     async def look(self, known: set[int]) -> ChainView:
         """Read the leases in `known`, and those that wait for this provider; ChainError."""
@@ -106,13 +112,18 @@ class ChainLooker:
         count = await self._reader.lease_count(final.number)
         if count > self._scanned:
             await self._scan(count, final)
+        self._waiting = {one: until for one, until in self._waiting.items() if now < until}
         leases = {}
-        for number in sorted(known | self._waiting):
+        for number in sorted(known | set(sorted(self._waiting.keys() - known)[:MAX_WAITING])):
             leases[number] = await self._read(number, final, newest)
-        self._waiting -= {
-            number for number, view in leases.items() if not self._waits(view.final, now)
-        }
+        for number, each in leases.items():
+            if not self._waits(each.final, now):
+                self.forget(number)
         return ChainView(final.timestamp, now, count, leases)
+
+    def forget(self, number: int) -> None:
+        """Look no more at a lease that is not to be accepted."""
+        self._waiting.pop(number, None)
 
     async def find(self, number: int) -> LeaseView:
         """Read one lease that is not among those that are looked at; ChainError."""
@@ -126,12 +137,18 @@ class ChainLooker:
         return LeaseView(old, await self._reader.lease(number, newest.number))
 
     async def _read_final(self, newest: Head) -> Head:
-        if self._knows_finality:
+        if self._knows_finality is not False:
             try:
-                return await self._heads.head("finalized")
+                final = await self._heads.head("finalized")
             except RefusedError:
-                # Not every chain knows the tag.
+                # Not every chain knows the tag. One that does may refuse for other reasons, as that
+                # it is asked too often: then the newest block is not final for all that.
+                if self._knows_finality:
+                    raise
                 self._knows_finality = False
+            else:
+                self._knows_finality = True
+                return final
         return newest
 
     async def _scan(self, count: int, final: Head) -> None:
@@ -145,7 +162,9 @@ class ChainLooker:
         while last > lowest:
             first = max(lowest + 1, last - PAGE + 1)
             page = await self._reader.leases(first, last - first + 1, final.number)
-            self._waiting |= {lease.id for lease in page if self._waits(lease, final.timestamp)}
+            self._waiting |= {
+                lease.id: lease.accept_by for lease in page if self._waits(lease, final.timestamp)
+            }
             if not page or page[0].accept_by < final.timestamp:
                 break
             last = first - 1

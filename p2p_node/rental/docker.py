@@ -231,9 +231,13 @@ class DockerEnclosure:
             stderr=subprocess.DEVNULL,
         )
         stream = RelayStream(process)
-        with trio.move_on_after(CONNECT_SECONDS):
-            if await stream.receive_some(1) == b"+":
-                return stream
+        try:
+            with trio.move_on_after(CONNECT_SECONDS):
+                if await stream.receive_some(1) == b"+":
+                    return stream
+        except BaseException:
+            await stream.aclose()
+            raise
         await stream.aclose()
         raise WorkloadError("cannot connect", f"port {port}: nobody listens there")
 
@@ -296,6 +300,9 @@ class RelayStream(trio.abc.HalfCloseableStream):
             await self._in.aclose()
             self._process.terminate()
             with trio.move_on_after(CALL_SECONDS):
+                await self._process.wait()
+            if self._process.poll() is None:
+                self._process.kill()
                 await self._process.wait()
 
 

@@ -24,6 +24,7 @@ from p2p_node.rental.runner import Command, EnclosureError, WorkloadError
 from p2p_node.rental.terminal import TerminalInput, TerminalOutput, set_size
 
 CALL_SECONDS: Final = 30
+MAX_OUTPUT_BYTES: Final = 1 << 20
 _CANNOT: Final = 99
 _DOUBTFUL: Final = (-9, 1, 125, 126)
 """How `docker exec` may end when its container does."""
@@ -142,22 +143,39 @@ async def start_process(
 
 
 async def call(docker: str, *arguments: str) -> tuple[int, bytes, bytes]:
-    """Run Docker's program to its end: status, output, errors; EnclosureError when it hangs."""
+    """Run Docker's program to its end: status, output, errors; EnclosureError when it hangs.
+
+    What it writes may come from inside, and is cut at MAX_OUTPUT_BYTES: then it is killed.
+    """
+    process = await _open(
+        [docker, *arguments], subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE
+    )
+    output, errors = bytearray(), bytearray()
+
+    async def keep(stream: trio.abc.ReceiveStream | None, into: bytearray) -> None:
+        assert stream is not None  # noqa: S101
+        async with stream:
+            while data := await stream.receive_some():
+                into += data
+                if len(into) > MAX_OUTPUT_BYTES:
+                    process.kill()
+                    return
+
     try:
         with trio.fail_after(CALL_SECONDS):
-            done = await trio.run_process(
-                [docker, *arguments],
-                stdin=b"",
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(keep, process.stdout, output)
+                nursery.start_soon(keep, process.stderr, errors)
+            status = await process.wait()
     except trio.TooSlowError:
         words = " ".join(arguments[:2])
         raise EnclosureError(f"docker {words} takes longer than {CALL_SECONDS} s") from None
-    except OSError as error:
-        raise EnclosureError(f"{Path(docker).name} cannot be run: {error}") from error
-    return done.returncode, done.stdout, done.stderr
+    finally:
+        with trio.CancelScope(shield=True):
+            if process.poll() is None:
+                process.kill()
+                await process.wait()
+    return status, bytes(output), bytes(errors)
 
 
 async def _open(arguments: list[str], stdin: int, stdout: int, stderr: int) -> trio.Process:
@@ -166,4 +184,4 @@ async def _open(arguments: list[str], stdin: int, stdout: int, stderr: int) -> t
             arguments, stdin=stdin, stdout=stdout, stderr=stderr
         )
     except OSError as error:
-        raise EnclosureError(f"docker cannot be run: {error}") from error
+        raise EnclosureError(f"{Path(arguments[0]).name} cannot be run: {error}") from error

@@ -178,6 +178,7 @@ class LeaseKeeper:
         self.accepted.discard(number)
         if refuse:
             self.refused.add(number)
+            self._looker.forget(number)
 
     async def set_settled(self, number: int) -> None:
         """Remember that a lease's money was divided."""

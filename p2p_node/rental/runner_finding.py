@@ -1,6 +1,7 @@
 """Finding a runner, again where there is none, and now and then whether it still works."""
 
 import logging
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -65,7 +66,8 @@ class RunnerFinder:
             found = await trio.to_thread.run_sync(
                 self._choose, self._data_dir, wanted, abandon_on_cancel=True
             )
-        except NoRunnerError as error:
+        except (NoRunnerError, OSError, subprocess.SubprocessError) as error:
+            # A host that has no process or file left for the trial may have some later.
             self._note_missing(str(error))
         else:
             if self.runner is None:

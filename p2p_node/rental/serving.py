@@ -36,6 +36,8 @@ from p2p_node.rental.status import describe_tenancy
 from p2p_node.rental.tenancy import OVER, Tenancy, TenancyState, TooManyStreams
 from p2p_node.rental.together import run_together
 from p2p_node.rental.tree_writing import TreeLimits
+from p2p_node.rental.trees import count_entries
+from p2p_node.rental.watching import choose_max_entries
 from protocols.errors import LocalError, MalformedError
 from protocols.lease_frames import FrameKind, clean_text, encode_text
 from protocols.lease_keeping import judge_access
@@ -258,10 +260,23 @@ class LeaseServer:
     async def _upload(self, visit: Visit) -> None:
         request = cast(UploadRequest, visit.access.request)
         enclosure, limits = _require_place(visit.tenancy)
-        room = await _require_room(enclosure, limits)
-        channel = await visit.grant()
-        most = TreeLimits(request.files, request.size, room=room)
+        with visit.tenancy.transfer():
+            room = await _require_room(enclosure, limits)
+            entries = choose_max_entries(limits.disk_bytes)
+            await _require_entries(enclosure, entries)
+            channel = await visit.grant()
+            # Files without content take room as well, that of the disk's list of files.
+            most = TreeLimits(min(request.files, entries), request.size, room=room)
+            await self._receive(request, channel, enclosure, limits, most)
 
+    async def _receive(
+        self,
+        request: UploadRequest,
+        channel: Channel,
+        enclosure: Enclosure,
+        limits: Limits,
+        most: TreeLimits,
+    ) -> None:
         with trio.CancelScope() as watch:
 
             async def receive() -> None:
@@ -276,12 +291,13 @@ class LeaseServer:
     async def _fetch(self, visit: Visit) -> None:
         request = cast(FetchRequest, visit.access.request)
         enclosure, _ = _require_place(visit.tenancy)
-        try:
-            tree = await scan_tree(enclosure.workspace, request.path)
-        except NoSuchPathError as error:
-            await visit.refuse(LeaseAnswerCode.NO_SUCH_PATH, str(error))
-        channel = await visit.grant()
-        await send_tree(channel, tree)
+        with visit.tenancy.transfer():
+            try:
+                tree = await scan_tree(enclosure.workspace, request.path)
+            except NoSuchPathError as error:
+                await visit.refuse(LeaseAnswerCode.NO_SUCH_PATH, str(error))
+            channel = await visit.grant()
+            await send_tree(channel, tree)
 
     async def _forward(self, visit: Visit) -> None:
         request = cast(ForwardRequest, visit.access.request)
@@ -336,6 +352,12 @@ async def _require_room(enclosure: Enclosure, limits: Limits) -> int:
     if used >= limits.disk_bytes:
         raise WorkloadError("disk is full", f"{used} bytes of {limits.disk_bytes} are in use")
     return limits.disk_bytes - used
+
+
+async def _require_entries(enclosure: Enclosure, most: int) -> None:
+    found = await trio.to_thread.run_sync(count_entries, enclosure.workspace, most)
+    if found >= most:
+        raise WorkloadError("disk is full", f"{most} files and directories are there at least")
 
 
 async def _watch_room(enclosure: Enclosure, limits: Limits) -> None:

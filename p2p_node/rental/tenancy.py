@@ -6,8 +6,8 @@ of the tenancy: `stop` ends all of it.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from typing import Final
 
@@ -30,6 +30,13 @@ logger = logging.getLogger(__name__)
 MAX_STREAMS: Final = 96
 """Streams of one lease at once."""
 
+MAX_DETACHED: Final = 64
+"""Detached commands of one lease at once, whose pipes this node holds open: a lease may have a
+thousand processes, and a node often no more than a thousand files."""
+
+MAX_TRANSFERS: Final = 4
+"""Uploads and fetches of one lease at once: listing a large tree takes hundreds of megabytes."""
+
 LEAVE_SECONDS: Final = 20.0
 """How long the end of a tenancy waits for what is being ended."""
 
@@ -51,7 +58,7 @@ class TenancyState(StrEnum):
 
 
 class TooManyStreams(RemoteError):
-    """The lease has as many streams as it may have."""
+    """The lease has as many streams, transfers or detached commands as it may have."""
 
 
 class Tenancy:
@@ -77,6 +84,8 @@ class Tenancy:
         self.problem = ""
         """Why the place is not ready, when it FAILED; or what last stopped what ran in it."""
         self.streams = 0
+        self.detached = 0
+        self.transfers = 0
         self._lines = 0
         """Lines on their way into the log."""
         self._nursery = nursery
@@ -147,8 +156,26 @@ class Tenancy:
 
     async def start_detached(self, command: Command) -> None:
         """Start a command whose output goes to the log, and that nobody waits for."""
-        process = await self.start(command)
+        if self.detached >= MAX_DETACHED:
+            raise TooManyStreams("too many detached commands", f"{MAX_DETACHED} at once")
+        self.detached += 1
+        try:
+            process = await self.start(command)
+        except BaseException:
+            self.detached -= 1
+            raise
         self._nursery.start_soon(self._run_scoped, self._see_through, process, _name(command))
+
+    @contextmanager
+    def transfer(self) -> Iterator[None]:
+        """One upload or fetch; TooManyStreams beyond MAX_TRANSFERS."""
+        if self.transfers >= MAX_TRANSFERS:
+            raise TooManyStreams("too many transfers", f"{MAX_TRANSFERS} at once: try again")
+        self.transfers += 1
+        try:
+            yield
+        finally:
+            self.transfers -= 1
 
     async def stop(self) -> None:
         """End every stream and process of the renter's; the files stay. May be called again."""
@@ -209,18 +236,20 @@ class Tenancy:
 
     async def _see_through(self, process: Process, name: str) -> None:
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(process.stdin.aclose)
-                nursery.start_soon(self._keep_output, process.stdout)
-                if process.stderr is not None:
-                    nursery.start_soon(self._keep_output, process.stderr)
-            status = await process.wait()
-            await self.log.say(f"{name}: {describe_status(status)}")
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(process.stdin.aclose)
+                    nursery.start_soon(self._keep_output, process.stdout)
+                    if process.stderr is not None:
+                        nursery.start_soon(self._keep_output, process.stderr)
+                status = await process.wait()
+                await self.log.say(f"{name}: {describe_status(status)}")
+            finally:
+                self.detached -= 1
+                with trio.CancelScope(shield=True):
+                    await process.aclose()
         except EnclosureError as error:
             logger.warning("lease %d: %s: %s", self.lease_id, name, error)
-        finally:
-            with trio.CancelScope(shield=True):
-                await process.aclose()
 
     async def _keep_output(self, stream: trio.abc.ReceiveStream) -> None:
         try:

@@ -93,6 +93,20 @@ def measure_workspace(path: Path) -> int | None:
         os.close(directory)
 
 
+def count_entries(path: Path, most: int) -> int:
+    """Files and directories in a directory that may be missing; no further than beyond `most`."""
+    try:
+        directory = os.open(path, _DIRECTORY)
+    except OSError:
+        return 0
+    try:
+        return measure_tree(directory, most).entries
+    except TreeTooDeepError:
+        return most + 1
+    finally:
+        os.close(directory)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a directory and everything in it; nothing when it is not there.
 

@@ -26,6 +26,12 @@ QUIET_SECONDS: Final = 1.0
 WALK_SHARE: Final = 10
 """A walk is followed by a pause of so many times its own length."""
 
+
+def choose_max_entries(disk_bytes: int) -> int:
+    """How many files and directories a workspace of so many bytes may have."""
+    return min(max(disk_bytes // BYTES_PER_ENTRY, MIN_ENTRIES), MAX_ENTRIES)
+
+
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _MEMORY_DISKS: Final = ("tmp", "dev/shm", "run")
@@ -131,7 +137,7 @@ class DiskWatch:
     def __init__(self, workspace: int, limit: int) -> None:
         self._workspace = workspace
         self._limit = limit
-        self._max_entries = min(max(limit // BYTES_PER_ENTRY, MIN_ENTRIES), MAX_ENTRIES)
+        self._max_entries = choose_max_entries(limit)
         self._device = os.fstat(workspace).st_dev
         self._free = self._get_free()
         self._floor = min(FLOOR_BYTES, self._free // 2)

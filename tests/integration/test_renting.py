@@ -19,7 +19,7 @@ import trio
 
 from p2p_node.testnet.processes import Child
 from tests import require
-from tests.integration.renting import RentalWorld, rental_world
+from tests.integration.renting import Done, RentalWorld, rental_world
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -234,6 +234,44 @@ async def test_who_does_not_hold_the_key_is_refused(tmp_path: Path) -> None:
         (folder / "lease.key").chmod(0o600)
         forged = await world.rent("run", "--", "true")
         assert (forged.status, "not the key" in forged.err) == (125, True)
+
+
+async def test_a_provider_that_dies_cuts_what_runs_there_and_blocks_no_refund(
+    tmp_path: Path,
+) -> None:
+    require.program("bubblewrap")
+    async with rental_world(tmp_path, *FLAGS) as world:
+        before = await world.chain.token_balance(world.renter)
+        opened = await world.rent("open", "0", flags=("--seconds", "900", "--yes", "--json"))
+        assert opened.status == 0, opened.err + world.provider.tail(40)
+        child = Child(
+            "run",
+            world.command("run", ["--", "sh", "-c", "echo begun; sleep 600"]),
+            tmp_path / "run.log",
+            world.environment,
+        )
+        world.household.start(child)
+        await world.until_line(child, "begun")
+        assert world.provider.process is not None
+        assert child.process is not None
+        world.provider.process.kill()
+        with trio.fail_after(90):
+            assert await trio.to_thread.run_sync(child.process.wait) == 125
+        said = child.log.read_text()
+        assert "the connection to provider 0 was cut" in said
+        assert "kaisar rent end --contest 1" in said
+        ended = await world.rent("end", flags=("--contest", "--json"))
+        assert ended.status == 0, ended.err
+        # Most of the time was not used, and came back at once, with nobody's consent.
+        assert int(ended.json["came_back"]) > int(opened.json["escrow"]) // 2
+        settled: Done | None = None
+        with trio.fail_after(120):
+            while settled is None or settled.status != 0:
+                settled = await world.rent("end", flags=("--json",))
+                await trio.sleep(2)
+        assert settled.json["state"] == "settled"
+        paid = before - await world.chain.token_balance(world.renter)
+        assert paid == int(settled.json["paid"]) + int(settled.json["fee"])
 
 
 async def test_an_opening_that_is_killed_is_gone_on_with_and_paid_once(tmp_path: Path) -> None:

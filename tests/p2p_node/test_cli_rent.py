@@ -29,6 +29,8 @@ PRICE = TOKEN // 3600
 CAPABILITY = Digest(b"\x55" * 32)
 FUNDS = 1000 * TOKEN
 
+PEER = "12D3KooWPSkUVSevSFc9cKhFjHnZvnjpCaBoqsuGAhneRTbQmqwX"
+
 EASY = replace(PRESET, lease_accept_seconds=600)
 
 
@@ -96,7 +98,8 @@ async def open_market(
         async def make_blocks() -> None:
             while True:
                 net.running.chain.mine(net.running.chain.head().timestamp + 1)
-                await trio.sleep(0.05)
+                # Ten seconds of the chain in one of ours: acceptance has a minute even so.
+                await trio.sleep(0.1)
 
         # They registered in any order.
         net.providers.sort(key=lambda person: person.index)
@@ -244,7 +247,7 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
         note = book.make(
             provider=0,
             provider_key=node_key,
-            seconds=600,
+            seconds=3600,
             price=PRICE,
             minimum=600,
             template="base",
@@ -271,7 +274,7 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
         other = book.make(
             provider=0,
             provider_key=node_key,
-            seconds=600,
+            seconds=3600,
             price=PRICE,
             minimum=600,
             template="base",
@@ -280,6 +283,18 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
         assert "nothing was paid" in await market.kaisar("reclaim", other.name)
         states = {each["name"]: each["state"] for each in (await market.ask("status"))["leases"]}
         assert states == {note.name: "active", other.name: "failed"}
+
+
+async def test_the_presence_of_a_provider_that_does_not_answer_is_not_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been away since the last epoch that was judged, and keeps its bond otherwise."""
+    async with open_market(tmp_path, capsys) as market:
+        await market.open("0", "--seconds", "3600", lease=1)
+        monkeypatch.setattr("p2p_node.rental.renter_session.MEET_SECONDS", 0.5)
+        monkeypatch.setenv("KAISAR_BOOTSTRAP", f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")
+        ended = await market.ask("end")
+        assert ended["state"] == "ended"
 
 
 async def test_a_stranger_that_names_the_key_of_a_lease_is_not_taken_for_its_renter(
@@ -293,7 +308,7 @@ async def test_a_stranger_that_names_the_key_of_a_lease_is_not_taken_for_its_ren
         note = book.make(
             provider=0,
             provider_key=node_key,
-            seconds=600,
+            seconds=3600,
             price=PRICE,
             minimum=600,
             template="base",
@@ -334,7 +349,7 @@ async def test_the_best_value_is_found(tmp_path: Path, capsys: pytest.CaptureFix
         assert "1 by price" in text
         assert "not asked" in text
 
-        opened = await market.open("--best", "--offline", "--seconds", "600", lease=1)
+        opened = await market.open("--best", "--offline", "--seconds", "3600", lease=1)
         assert opened["provider"] == 2
         left = await market.ask("search", "--offline")
         assert [each["provider"] for each in left["providers"]] == [0, 1]

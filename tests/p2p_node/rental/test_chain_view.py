@@ -10,7 +10,7 @@ from chain.client import BlockTag
 from chain.errors import RefusedError
 from chain.records import Head
 from p2p_node.clock import MAX_DRIFT_MS, Clock
-from p2p_node.rental.chain_view import PAGE, ChainLooker
+from p2p_node.rental.chain_view import MAX_WAITING, PAGE, ChainLooker
 from protocols.leases import LeaseState
 from protocols.types import Epoch, NodeKey, TimeMs, Wallet
 from tests.fakes.rental import FakeRental
@@ -122,6 +122,52 @@ async def test_a_chain_without_the_tag_is_final_at_once(
         assert list(view.leases) == [1]
         assert view.final_time == view.now
     assert refused == 1
+
+
+async def test_a_chain_that_refuses_for_once_is_not_final_at_once(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rental = make_rental()
+    read, is_busy = rental.head, False
+
+    async def head(block: BlockTag = "latest") -> Head:
+        if is_busy and block == "finalized":
+            raise RefusedError(-32005, "too many requests")
+        return await read(block)
+
+    monkeypatch.setattr(rental, "head", head)
+    looker = make_looker(rental)
+    await looker.look(set())
+    is_busy = True
+    with pytest.raises(RefusedError):
+        await looker.look(set())
+    is_busy = False
+    view = await looker.look(set())
+    assert view.final_time == view.now - rental.finality
+
+
+async def test_any_number_of_reservations_costs_a_look_no_more_than_some(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rental = make_rental()
+    for _ in range(3 * MAX_WAITING):
+        rental.open(5, WALLET, KEY)
+    await trio.sleep(10)
+    looker = make_looker(rental)
+    assert list((await looker.look({40})).leases) == [*range(1, MAX_WAITING + 1), 40]
+    # Those behind have their turn.
+    for number in range(1, MAX_WAITING):
+        rental.reclaim(number)
+    looker.forget(MAX_WAITING)
+    await trio.sleep(10)
+    await looker.look(set())
+    view = await looker.look(set())
+    assert list(view.leases) == list(range(MAX_WAITING + 1, 2 * MAX_WAITING + 1))
+    # Deadlines that have passed hold up nobody.
+    await trio.sleep(rental.accept_seconds)
+    new = rental.open(5, WALLET, KEY)
+    await trio.sleep(10)
+    assert list((await looker.look(set())).leases) == [new]
 
 
 @pytest.mark.parametrize(("ahead", "late"), [(0, 0), (-50, 0), (20, 0), (50, 20)])

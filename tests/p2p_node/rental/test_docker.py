@@ -37,7 +37,10 @@ run) echo $$ > pid; exec cat ;;
 inspect) test -e pid && echo true $(cat pid) ;;
 rm) test -e pid && kill -9 $(cat pid); rm -f pid ;;
 ps) echo 5 ;;
-exec) shift $(($# - 1)); test "$1" != missing || exit 99; echo "out of $1" ;;
+exec) shift $(($# - 1))
+  test "$1" = 9 && {{ echo $$ > relay; exec sleep 1000; }}
+  test "$1" = flood && exec yes
+  test "$1" != missing || exit 99; echo "out of $1" ;;
 esac
 """
 
@@ -149,6 +152,29 @@ async def test_commands_go_through_exec(docker: FakeDocker, data_dir: Path) -> N
     process = await enclosure.start(command)
     await process.aclose()
     assert len(docker.calls("run")) == 2
+    await enclosure.wipe()
+
+
+async def test_what_is_said_inside_does_not_fill_the_node(
+    docker: FakeDocker, data_dir: Path
+) -> None:
+    """A renter chooses the PATH by which the shell is found that looks for its program."""
+    (docker.place / "image").touch()
+    enclosure = await find_docker(data_dir / "rental").prepare(3, TEMPLATE, LIMITS, print)
+    with trio.fail_after(20), pytest.raises(WorkloadError, match="flood"):
+        await enclosure.start(Command((b"flood",), {}))
+    await enclosure.wipe()
+
+
+async def test_a_relay_that_is_given_up_is_ended(docker: FakeDocker, data_dir: Path) -> None:
+    (docker.place / "image").touch()
+    runner = DockerRunner(data_dir, str(docker.place / "docker"), gpus=False, enters_networks=False)
+    enclosure = await runner.prepare(3, TEMPLATE, LIMITS, print)
+    with trio.move_on_after(1):
+        await enclosure.connect(9)
+    relay = int((docker.place / "relay").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(relay, 0)
     await enclosure.wipe()
 
 

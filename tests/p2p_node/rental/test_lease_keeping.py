@@ -1,6 +1,7 @@
 """A landlord and its leases: from the reservation to the money, over restarts and bad times."""
 
 import logging
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from chain.records import Call, Receipt
 from p2p_node.rental import runner_finding
 from p2p_node.rental.cashing import BROKEN_SECONDS
 from p2p_node.rental.lease_book import LeaseRow
+from p2p_node.rental.runner import Runner
 from p2p_node.rental.settings import RentalSettings
 from protocols.lease_frames import FrameKind
 from protocols.lease_messages import DeployRequest, LeasePurpose
@@ -445,6 +447,27 @@ async def test_without_a_runner_nothing_is_offered_and_the_reason_is_said(
         assert len([each for each in warnings if "no bubblewrap" in each.message]) == 1
         world.problem = ""
         await until(lambda: bool(world.wallet.sent))
+
+
+async def test_a_trial_that_the_host_has_no_room_for_does_not_end_the_node(
+    tmp_path: Path, jumps: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_world(tmp_path) as world:
+        choose = world.choose_runner
+        failures: list[Exception] = [
+            OSError(24, "Too many open files"),
+            subprocess.TimeoutExpired("bwrap", 30),
+        ]
+
+        def try_runner(data_dir: Path, wanted: str) -> Runner:
+            if failures:
+                raise failures.pop()
+            return choose(data_dir, wanted)
+
+        monkeypatch.setattr(world, "choose_runner", try_runner)
+        async with world.run_landlord():
+            await until(lambda: bool(world.wallet.sent))
+        assert not failures
 
 
 async def test_a_runner_that_works_no_more_ends_the_offer(

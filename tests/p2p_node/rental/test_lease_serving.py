@@ -16,6 +16,7 @@ from p2p_node.rental import tenancy as tenancy_module
 from p2p_node.rental.channel import AccessRefused, Channel
 from p2p_node.rental.files import receive_tree, scan_tree, send_tree
 from p2p_node.rental.landlord import Landlord
+from p2p_node.rental.runner import EnclosureError
 from p2p_node.rental.tree_writing import TreeLimits
 from protocols.errors import RemoteError
 from protocols.lease_frames import FrameKind, decode_exit, encode_signal
@@ -39,6 +40,7 @@ from protocols.lease_offers import (
 )
 from protocols.types import NodeKey, Wallet
 from protocols.wire import Message
+from tests.fakes.enclosure import FakeProcess
 from tests.fakes.rental import FakeRental
 from tests.p2p_node.rental.landlord_world import (
     PROVIDER,
@@ -385,6 +387,76 @@ async def test_streams_of_a_lease_are_bounded(
                     break
                 except RemoteError:
                     await trio.sleep(1)
+
+
+async def test_detached_commands_of_a_lease_are_bounded(
+    tmp_path: Path, jumps: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each keeps pipes open in the node, which has far fewer files than a lease has processes."""
+    monkeypatch.setattr(tenancy_module, "MAX_DETACHED", 2)
+    async with open_tenancy(tmp_path) as (world, landlord, lease):
+        tenancy = landlord.keeper.tenancy
+        assert tenancy is not None
+        stay = (LeasePurpose.RUN, make_run("sleep", "1000", detached=1))
+        assert await refused(world, lease, LeasePurpose.RUN, make_run("none", detached=1)) is (
+            LeaseAnswerCode.FAILED
+        )
+        for _ in range(2):
+            assert await ask(world, lease, *stay) == [(FrameKind.DONE, b"")]
+        assert await refused(world, lease, *stay) is LeaseAnswerCode.TOO_MANY
+        assert tenancy.detached == 2
+
+
+async def test_a_detached_command_that_cannot_be_closed_does_not_end_the_node(
+    tmp_path: Path, jumps: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def aclose(_: FakeProcess) -> None:
+        raise EnclosureError("docker cannot be run: Too many open files")
+
+    async with open_tenancy(tmp_path) as (world, landlord, lease):
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeProcess, "aclose", aclose)
+            request = make_run("true", detached=1)
+            assert await ask(world, lease, LeasePurpose.RUN, request) == [(FrameKind.DONE, b"")]
+            await until(lambda: not landlord.keeper.tenancy or not landlord.keeper.tenancy.detached)
+            await trio.sleep(5)
+        assert (await run(world, lease, "true"))[2] == 0
+
+
+async def test_transfers_of_a_lease_are_bounded(
+    tmp_path: Path, jumps: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenancy_module, "MAX_TRANSFERS", 1)
+    fetch = (LeasePurpose.FETCH, FetchRequest(path=b""))
+    upload = (LeasePurpose.UPLOAD, UploadRequest(path=b"", files=1, size=1))
+    async with open_tenancy(tmp_path) as (world, _, lease), world.visit(lease, *fetch):
+        for each in (fetch, upload):
+            assert await refused(world, lease, *each) is LeaseAnswerCode.TOO_MANY
+
+
+async def test_an_upload_brings_no_more_files_than_the_disk_may_have(
+    tmp_path: Path, jumps: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty files take no bytes, but each takes one of the files that the host's disk can have."""
+    monkeypatch.setattr("p2p_node.rental.watching.MIN_ENTRIES", 10)
+    monkeypatch.setattr("p2p_node.rental.watching.MAX_ENTRIES", 10)
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(11):
+        (source / str(number)).touch()
+    async with open_tenancy(tmp_path) as (world, landlord, lease):
+        tree = await scan_tree(source)
+        request = UploadRequest(path=b"", files=tree.files, size=0)
+        async with world.visit(lease, LeasePurpose.UPLOAD, request) as channel:
+            with pytest.raises(RemoteError, match="too many files"):
+                await send_tree(channel, tree)
+        tenancy = landlord.keeper.tenancy
+        assert tenancy is not None
+        assert tenancy.enclosure is not None
+        for number in range(10):
+            (tenancy.enclosure.workspace / str(number)).touch()
+        small = UploadRequest(path=b"", files=1, size=0)
+        assert await refused(world, lease, LeasePurpose.UPLOAD, small) is LeaseAnswerCode.FAILED
 
 
 async def test_the_offer_has_a_document_for_everybody(
