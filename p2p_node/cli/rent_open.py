@@ -97,6 +97,7 @@ def _prepare(
         provider_key=node_key,
         seconds=arguments.seconds,
         price=offer.price,
+        minimum=offer.minimum_seconds,
         template=arguments.template or DEFAULT_TEMPLATE,
         now=int(time.time()),
     )
@@ -182,7 +183,7 @@ def _make_work(
                 renter.book.set_id(note, found.id)
                 return {"tx": None, "escrow": str(quote_escrow), "lease": found.id}
             calls = RentalCalls(renter.deployment).open(
-                note.provider, note.seconds, note.price, note.public_key
+                note.provider, note.seconds, note.price, note.public_key, note.minimum
             )
             spender = renter.deployment.address("Rental")
             try:

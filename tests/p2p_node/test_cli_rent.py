@@ -250,6 +250,7 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
             provider_key=node_key,
             seconds=3600,
             price=PRICE,
+            minimum=600,
             template="base",
             now=int(time.time()),
         )
@@ -276,6 +277,7 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
             provider_key=node_key,
             seconds=3600,
             price=PRICE,
+            minimum=600,
             template="base",
             now=int(time.time()),
         )
@@ -327,6 +329,7 @@ async def test_a_stranger_that_names_the_key_of_a_lease_is_not_taken_for_its_ren
             provider_key=node_key,
             seconds=3600,
             price=PRICE,
+            minimum=600,
             template="base",
             now=int(time.time()),
         )
