@@ -12,7 +12,7 @@ from typing import Final
 from protocols.epochs import Timeline
 from protocols.lease_messages import LeaseAnswerCode
 from protocols.leases import Lease, LeaseState
-from protocols.types import Epoch, NodeKey, TimeMs, Wallet
+from protocols.types import Epoch, NodeKey, Seat, TimeMs, Wallet
 
 ACCEPT_SECONDS: Final = 15
 """What an acceptance needs until it is in a block; with less left before the deadline none is
@@ -76,6 +76,18 @@ def choose_reservation(
         and now + ACCEPT_SECONDS < lease.accept_by
     ]
     return min(waiting, key=lambda lease: lease.id, default=None)
+
+
+def is_seen(timeline: Timeline, began: TimeMs, now: TimeMs) -> bool:
+    """Tell whether a node that runs since `began` can be online in the epoch of `now`.
+
+    The majority of the seats must have had their slots since. A lease in an epoch in which the
+    provider counts as away costs it the pay for that epoch, and the bond if the renter ends it
+    there: nobody should accept one.
+    """
+    epoch, seats = timeline.epoch_at(now), timeline.preset.seats
+    met = sum(timeline.slot_start(epoch, Seat(seat)) >= began for seat in range(seats))
+    return met * 2 > seats
 
 
 def judge_access(

@@ -9,6 +9,7 @@ from chain.errors import ChainError, FailedError, ObsoleteError, RevertedError
 from p2p_node.display import format_amount
 from p2p_node.rental.keeping import LeaseKeeper
 from protocols.errors import LocalError
+from protocols.lease_keeping import is_seen
 from protocols.leases import Lease, LeaseState
 from protocols.types import TimeMs
 
@@ -23,6 +24,14 @@ async def accept_forever(keeper: LeaseKeeper) -> None:
         await keeper.wait_for_look()
         lease = keeper.find_wanted()
         if lease is None:
+            continue
+        node = keeper.node
+        if not is_seen(node.watcher.timeline, node.clock.started_at, node.clock.now()):
+            # Whoever sees that a provider is absent could have its bond for the asking.
+            keeper.warn(
+                f"lease {lease.id} is not accepted before the next epoch: this node began after "
+                "most of the slots of this one, in which it counts as away"
+            )
             continue
         try:
             await _accept(keeper, lease)

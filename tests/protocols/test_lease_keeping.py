@@ -15,12 +15,13 @@ from protocols.lease_keeping import (
     choose_money_step,
     choose_reservation,
     find_stage,
+    is_seen,
     judge_access,
 )
 from protocols.lease_messages import LeaseAnswerCode
 from protocols.leases import Base, Lease, LeaseState, Terms
-from protocols.params import MAINNET, MINIMAL
-from protocols.types import Epoch, NodeKey, TimeMs, Wallet
+from protocols.params import MAINNET, MINIMAL, Preset
+from protocols.types import Epoch, NodeKey, Seat, TimeMs, Wallet
 
 GENESIS = 1_700_000_000
 START = GENESIS + 1000
@@ -50,6 +51,24 @@ RESERVED = replace(LEASE, state=LeaseState.RESERVED, started_at=0)
 ENDED = replace(LEASE, state=LeaseState.ENDED, ended_at=START + 100)
 RECLAIMED = replace(RESERVED, state=LeaseState.RECLAIMED)
 NONE = replace(RESERVED, state=LeaseState.NONE)
+
+
+@pytest.mark.parametrize("preset", [MAINNET, MINIMAL])
+def test_a_node_that_missed_most_slots_of_an_epoch_is_not_seen_in_it(preset: Preset) -> None:
+    timeline = Timeline(TimeMs(GENESIS * 1000), preset)
+    epoch = Epoch(7)
+    start, end = timeline.start_of(epoch), TimeMs(timeline.start_of(Epoch(8)) - 1)
+    # The last slot in time leaves more than half of the seats.
+    last = timeline.slot_start(epoch, Seat((preset.seats - 1) // 2))
+    for began, seen in (
+        (TimeMs(start - 10**6), True),
+        (start, True),
+        (last, True),
+        (TimeMs(last + 1), False),
+        (end, False),
+    ):
+        assert is_seen(timeline, began, end) is seen
+        assert is_seen(timeline, began, TimeMs(end + 1))
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,19 @@ async def test_a_lease_from_its_reservation_to_its_money(
     assert world.rental.write().balance == 10**6 - BOND + 100 * 10
 
 
+async def test_nothing_is_accepted_in_an_epoch_whose_slots_were_missed(
+    tmp_path: Path, jumps: trio.testing.MockClock
+) -> None:
+    """The contract would find the provider away in it: no pay, and the bond for the renter."""
+    async with open_world(tmp_path) as world:
+        await trio.sleep(60)
+        async with world.run_landlord():
+            epoch = world.rental.epoch_at(world.rental.now)
+            lease = world.open_lease()
+            await until(lambda: world.rental.of(lease).state is LeaseState.ACTIVE)
+            assert world.rental.epoch_at(world.rental.of(lease).started_at) == epoch + 1
+
+
 async def test_nothing_is_accepted_before_it_is_final(
     tmp_path: Path, jumps: trio.testing.MockClock
 ) -> None:
