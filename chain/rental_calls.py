@@ -46,14 +46,20 @@ class RentalCalls:
         """Offer the sender's machine no longer; leases that were opened are not touched."""
         return self._build("withdraw_offer")
 
-    def open(self, provider: int, seconds: int, price: int, key: NodeKey) -> tuple[Call, Call]:
+    def open(
+        self, provider: int, seconds: int, price: int, key: NodeKey, minimum: int | None = None
+    ) -> tuple[Call, Call]:
         """Approve the escrow, then open a lease for `seconds` at the `price` that is offered.
 
-        `key` is the Ed25519 key whose holder uses the machine.
+        `key` is the Ed25519 key whose holder uses the machine, `minimum` the most seconds that the
+        sender pays for when it ends the lease early; None for all. If the offer changes before the
+        call is in a block, to another price or a longer minimum, it reverts.
         """
         amount = seconds * price
         escrow = amount + compute_fee(amount, self.deployment.preset.lease_fee_bps)
-        return self._approve(escrow), self._build("open", provider, seconds, price, key)
+        return self._approve(escrow), self._build(
+            "open", provider, seconds, price, seconds if minimum is None else minimum, key
+        )
 
     def accept(self, lease: Lease) -> tuple[Call, Call]:
         """Approve the bond, then begin a lease that somebody opened with the sender."""

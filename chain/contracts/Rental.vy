@@ -242,22 +242,26 @@ def withdraw_offer():
 
 @external
 @nonreentrant
-def open(provider: uint256, seconds: uint256, price: uint256, key: bytes32) -> uint256:
+def open(
+    provider: uint256, seconds: uint256, price: uint256, minimum_seconds: uint256, key: bytes32
+) -> uint256:
     """
     @notice Pays for a lease, to begin when the provider accepts it. Until then the caller can
             reclaim what it paid.
     @param provider Index of the provider, which must be active.
     @param seconds For how long, from the acceptance on.
     @param price What it offers: if it is something else by now, nothing happens.
+    @param minimum_seconds Nor does anything if it asks to be paid for more than so much by who ends
+           a lease early.
     @param key Ed25519 key whose holder will use the machine.
     @return uint256 The lease's id.
     """
     offered: Offer = self._offer(provider)
     if offered.wallet == empty(address):
         failing._fail("rental: no offer")
-    if offered.price != price:
-        failing._fail("rental: price differs")
     self._check_seconds(seconds, offered.minimum_seconds, offered.maximum_seconds)
+    if offered.price != price or offered.minimum_seconds > minimum_seconds:
+        failing._fail("rental: other terms")
     if key == empty(bytes32):
         failing._fail("rental: key is zero")
 
@@ -807,6 +811,8 @@ def _send(wallet: address) -> bool:
     if amount == 0:
         return True
     self.owed[wallet] = 0
+    # A caller cannot make just the transfer fail by giving little gas: with the 64th that is left
+    # to us then, what is owed could not be written back.
     done: bool = False
     answer: Bytes[32] = b""
     done, answer = raw_call(

@@ -245,7 +245,7 @@ def _add_money(made: dict[str, argparse.ArgumentParser]) -> None:
         help=(
             "do not: what is in epochs that are not judged yet waits for the checkers. Without "
             "either, the end is confirmed unless they saw the provider away in the last closed "
-            "epoch"
+            "epoch, or it does not answer now"
         ),
     )
     made["receipts"].add_argument("--csv", metavar="FILE", help="write them there as CSV; - here")

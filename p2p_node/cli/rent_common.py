@@ -24,9 +24,10 @@ from p2p_node.display import format_amount
 from p2p_node.net import DeadlineError, StreamEndedError
 from p2p_node.network_key import read_network_key
 from p2p_node.rental.renter_book import LeaseBook
+from p2p_node.rental.renter_deploying import ask_status
 from p2p_node.rental.renter_market import Market, NoLeaseError, OwnLease, choose_lease
-from p2p_node.rental.renter_session import LeaseSession, Reach, join_network
-from protocols.errors import LocalError
+from p2p_node.rental.renter_session import LeaseSession, NetworkNotFoundError, Reach, join_network
+from protocols.errors import LocalError, RemoteError
 from protocols.lease_market import find_next_warning
 from protocols.leases import Lease, LeaseState
 
@@ -127,6 +128,22 @@ def name_cuts(session: LeaseSession, what: str) -> Iterator[None]:
             "stays away, its offline epochs are refunded: `kaisar rent end --contest "
             f"{session.lease.id}`"
         ) from error
+
+
+async def does_answer(renter: Renter, market: Market, own: OwnLease) -> bool:
+    """Tell whether the provider lets this renter in just now; True where no settings say how to
+    get into the network."""
+    if not renter.settings["bootstrap"]:
+        return True
+    lease, reach = own.on_chain, renter.reach
+    key = renter.book.read_key(own.note)
+    try:
+        provider = await market.node_key_of(lease)
+        async with join_network(reach) as network:
+            await ask_status(LeaseSession(network, reach.network, lease, provider, key))
+    except (RemoteError, NetworkNotFoundError, NoLeaseError):
+        return False
+    return True
 
 
 def describe_unusable(lease: Lease, now: int) -> str | None:

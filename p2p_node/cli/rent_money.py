@@ -9,7 +9,14 @@ import trio
 
 from chain.rental_calls import RentalCalls
 from p2p_node.cli.progress import format_duration
-from p2p_node.cli.rent_common import ACTIVE, Renter, RentError, format_price, open_renter
+from p2p_node.cli.rent_common import (
+    ACTIVE,
+    Renter,
+    RentError,
+    does_answer,
+    format_price,
+    open_renter,
+)
 from p2p_node.cli.rent_open import require_consent
 from p2p_node.cli.wallet_work import describe, run_work, tell
 from p2p_node.display import format_amount
@@ -114,6 +121,13 @@ async def _end(
         if not confirmed and not arguments.contest:
             tell(
                 "the provider was away in the last closed epoch, so its presence since then is "
+                "not confirmed (--confirm does that)"
+            )
+        if confirmed and not arguments.confirm and not await does_answer(renter, market, own):
+            # Nobody has judged the open epoch yet: it may have been away for all of it.
+            confirmed = False
+            tell(
+                "the provider does not answer now, so its presence since the last closed epoch is "
                 "not confirmed (--confirm does that)"
             )
         sent = await session.send(

@@ -30,6 +30,7 @@ from p2p_node.wallet_session import WalletSession
 from protocols.lease_market import Candidate, compute_quote, find_length_fault
 from protocols.leases import Lease, LeaseState, Offer
 from protocols.params import Preset
+from protocols.types import Wallet
 
 DEFAULT_TEMPLATE: Final = "base"
 
@@ -37,6 +38,10 @@ POLL_SECONDS: Final = 1.0
 
 LATE_SECONDS: Final = 30
 """How long after the deadline an acceptance may still come into sight: blocks take their time."""
+
+
+SIGHT_SECONDS: Final = 120.0
+"""How long a payment that is final may be out of sight of an endpoint."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -98,6 +103,7 @@ def _prepare(
         provider_key=found.node_key,
         seconds=arguments.seconds,
         price=offer.price,
+        minimum=offer.minimum_seconds,
         template=template,
         now=int(time.time()),
     )
@@ -198,7 +204,7 @@ def _make_work(
                 renter.book.set_id(note, found.id)
                 return {"tx": None, "escrow": str(quote_escrow), "lease": found.id}
             calls = RentalCalls(renter.deployment).open(
-                note.provider, note.seconds, note.price, note.public_key
+                note.provider, note.seconds, note.price, note.public_key, note.minimum
             )
             spender = renter.deployment.address("Rental")
             try:
@@ -208,7 +214,7 @@ def _make_work(
             except (RevertedError, FailedError, ObsoleteError) as error:
                 renter.book.set_failed(note, str(error))
                 raise
-            lease = await market.find_by_key(note, session.wallet)
+            lease = await _wait_for_sight(market, note, session.wallet)
             if lease is None:
                 raise RentError(
                     f"lease {note.name}: 0x{sent.hex()} is final, but the endpoint does not show "
@@ -218,6 +224,20 @@ def _make_work(
             return {"tx": f"0x{sent.hex()}", "escrow": str(quote_escrow), "lease": lease.id}
 
     return pay
+
+
+async def _wait_for_sight(market: Market, note: LeaseNote, wallet: Wallet) -> Lease | None:
+    """Find the lease that was paid for, also where an endpoint is some blocks behind.
+
+    Whoever resumed meanwhile would not find it either, and pay again.
+    """
+    with trio.move_on_after(SIGHT_SECONDS):
+        while True:
+            lease = await market.find_by_key(note, wallet)
+            if lease is not None:
+                return lease
+            await trio.sleep(POLL_SECONDS)
+    return None
 
 
 async def _finish(

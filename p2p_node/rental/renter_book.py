@@ -52,7 +52,8 @@ class LeaseNote:
 
     `key` is the lease's public key in hexadecimal digits. `id` is None until the chain has it:
     the opening may be under way, or may have failed. `failed` says why, where that is known: then
-    nothing was paid. `made_at` is in Unix seconds, `price` in the smallest unit per second.
+    nothing was paid. `made_at` is in Unix seconds, `price` in the smallest unit per second,
+    `minimum` the seconds that are paid for by who ends it early.
     """
 
     key: str
@@ -61,6 +62,7 @@ class LeaseNote:
     provider_key: str
     seconds: int
     price: int
+    minimum: int
     template: str
     made_at: int
     id: int | None = None
@@ -97,6 +99,7 @@ class LeaseBook:
         provider_key: NodeKey,
         seconds: int,
         price: int,
+        minimum: int,
         template: str,
         now: int,
     ) -> LeaseNote:
@@ -110,6 +113,7 @@ class LeaseBook:
             provider_key=provider_key.hex(),
             seconds=seconds,
             price=price,
+            minimum=minimum,
             template=template,
             made_at=now,
         )
@@ -175,6 +179,7 @@ _FORMS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "provider_key": str,
     "seconds": int,
     "price": int,
+    "minimum": int,
     "template": str,
     "made_at": int,
     "id": (int, type(None)),

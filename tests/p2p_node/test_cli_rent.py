@@ -17,6 +17,7 @@ from chain.rental_calls import RentalCalls
 from chain.rental_client import RentalClient
 from p2p_node.cli import main
 from p2p_node.keystore import LIGHT_KDF, PASSWORD_VARIABLE, Keystore
+from p2p_node.rental import renter_market
 from p2p_node.rental.renter_book import LeaseBook
 from protocols.leases import Lease, LeaseState, compute_escrow
 from protocols.params import TOKEN
@@ -28,6 +29,8 @@ PRICE = TOKEN // 3600
 
 CAPABILITY = Digest(b"\x55" * 32)
 FUNDS = 1000 * TOKEN
+
+PEER = "12D3KooWPSkUVSevSFc9cKhFjHnZvnjpCaBoqsuGAhneRTbQmqwX"
 
 EASY = replace(PRESET, lease_accept_seconds=600)
 
@@ -247,6 +250,7 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
             provider_key=node_key,
             seconds=3600,
             price=PRICE,
+            minimum=600,
             template="base",
             now=int(time.time()),
         )
@@ -273,12 +277,43 @@ async def test_an_opening_that_was_cut_off_is_gone_on_with(
             provider_key=node_key,
             seconds=3600,
             price=PRICE,
+            minimum=600,
             template="base",
             now=int(time.time()),
         )
         assert "nothing was paid" in await market.kaisar("reclaim", other.name)
         states = {each["name"]: each["state"] for each in (await market.ask("status"))["leases"]}
         assert states == {note.name: "active", other.name: "failed"}
+
+
+async def test_the_presence_of_a_provider_that_does_not_answer_is_not_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been away since the last epoch that was judged, and keeps its bond otherwise."""
+    async with open_market(tmp_path, capsys) as market:
+        await market.open("0", "--seconds", "3600", lease=1)
+        monkeypatch.setattr("p2p_node.rental.renter_session.MEET_SECONDS", 0.5)
+        monkeypatch.setenv("KAISAR_BOOTSTRAP", f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")
+        ended = await market.ask("end")
+        assert ended["state"] == "ended"
+
+
+async def test_an_endpoint_that_lags_does_not_interrupt_an_opening(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be gone on with by another payment."""
+    async with open_market(tmp_path, capsys) as market:
+        find, times = renter_market.Market.find_by_key, []
+
+        async def find_late(self: Any, note: Any, renter: Any) -> Lease | None:
+            times.append(note)
+            # Before the payment, and twice after it.
+            return None if len(times) <= 3 else await find(self, note, renter)
+
+        monkeypatch.setattr(renter_market.Market, "find_by_key", find_late)
+        opened = await market.open("0", "--seconds", "600", lease=1)
+        assert opened["lease"] == 1
+        assert await market.rental.lease_count() == 1
 
 
 async def test_a_stranger_that_names_the_key_of_a_lease_is_not_taken_for_its_renter(
@@ -294,6 +329,7 @@ async def test_a_stranger_that_names_the_key_of_a_lease_is_not_taken_for_its_ren
             provider_key=node_key,
             seconds=3600,
             price=PRICE,
+            minimum=600,
             template="base",
             now=int(time.time()),
         )

@@ -107,7 +107,7 @@ class Market:
     def open(
         self, renter: str = "renter", provider: int = 0, seconds: int = SECONDS, price: int = PRICE
     ) -> int:
-        return int(self.call(renter, "open", provider, seconds, price, KEY))
+        return int(self.call(renter, "open", provider, seconds, price, seconds, KEY))
 
     def start(self, seconds: int = SECONDS, provider: int = 0, renter: str = "renter") -> int:
         """A lease that was opened and accepted."""

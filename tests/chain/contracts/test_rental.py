@@ -79,9 +79,19 @@ def test_no_lease_is_opened_for_another_time(market: Market, seconds: int) -> No
 
 def test_no_lease_is_opened_at_another_price(market: Market) -> None:
     market.offer("provider 0", PRICE + 1)
-    with boa.reverts("rental: price differs"):
+    with boa.reverts("rental: other terms"):
         market.open()
     assert market.lease(market.open(price=PRICE + 1)).terms.price == PRICE + 1
+
+
+def test_no_lease_is_opened_with_a_longer_minimum(market: Market) -> None:
+    """Whoever offers could otherwise make a renter pay for all, a moment before it opens."""
+    market.offer("provider 0", PRICE, LEAST + 1)
+    with boa.reverts("rental: other terms"):
+        market.call("renter", "open", 0, SECONDS, PRICE, LEAST, KEY)
+    for minimum in (LEAST + 1, 2**256 - 1):
+        market.call("renter", "open", 0, SECONDS, PRICE, minimum, KEY)
+    assert market.lease(2).terms.minimum_seconds == LEAST + 1
 
 
 @pytest.mark.parametrize("provider", [2, 3, 2**255])
@@ -92,7 +102,7 @@ def test_no_lease_is_opened_with_who_does_not_offer(market: Market, provider: in
 
 def test_no_lease_is_opened_without_a_key(market: Market) -> None:
     with boa.reverts("rental: key is zero"):
-        market.call("renter", "open", 0, SECONDS, PRICE, bytes(32))
+        market.call("renter", "open", 0, SECONDS, PRICE, LEAST, bytes(32))
 
 
 def test_no_lease_is_opened_without_money(market: Market) -> None:

@@ -124,7 +124,7 @@ class Renting(RuleBasedStateMachine):
     def open(self, renter: str, provider: int, length: int) -> None:
         books = self.books
         if provider not in books.offers:
-            assert not books.attempt(renter, "open", provider, length, 1, KEY)
+            assert not books.attempt(renter, "open", provider, length, 1, length, KEY)
             return
         tenancy, price, least, most = books.offers[provider]
         entry = make_entry(renter, books, provider, length)
@@ -135,7 +135,7 @@ class Renting(RuleBasedStateMachine):
             and least <= length <= most
             and books.arrives(paid)
         )
-        assert books.attempt(renter, "open", provider, length, price, KEY) == allowed
+        assert books.attempt(renter, "open", provider, length, price, least, KEY) == allowed
         if allowed:
             books.leases.append(entry)
             books.came += paid

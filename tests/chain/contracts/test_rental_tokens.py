@@ -142,7 +142,7 @@ def test_a_token_that_calls_back_meets_locked_functions(market: Market, name: st
         "reclaim": (lease_id,),
         "collect": (lease_id,),
         "accept": (lease_id,),
-        "open": (0, SECONDS, PRICE, b"\x01" * 32),
+        "open": (0, SECONDS, PRICE, SECONDS, b"\x01" * 32),
         "sweep_fees": (),
     }
     call = getattr(market.rental, name).prepare_calldata(*arguments[name])

@@ -16,7 +16,13 @@ PROVIDER_KEY = NodeKey(b"\x02" * 32)
 
 def make(book: LeaseBook, now: int = 1000) -> LeaseNote:
     return book.make(
-        provider=3, provider_key=PROVIDER_KEY, seconds=600, price=7, template="base", now=now
+        provider=3,
+        provider_key=PROVIDER_KEY,
+        seconds=600,
+        price=7,
+        minimum=60,
+        template="base",
+        now=now,
     )
 
 
