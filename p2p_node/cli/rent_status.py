@@ -211,6 +211,8 @@ def _show(name: str, value: object) -> str:
     match value:
         case bool():
             return "yes" if value else ""
+        case int() if abs(value) >= 1 << 63:
+            return ""
         case int():
             return format_bytes(value) if name.endswith("bytes") else f"{value:,}"
         case float():
@@ -218,7 +220,7 @@ def _show(name: str, value: object) -> str:
         case str():
             return value
         case list():
-            return " ".join(str(each) for each in value[:16])
+            return " ".join(str(each) for each in value[:16] if isinstance(each, str | int | float))
         case _:
             return ""
 

@@ -368,6 +368,9 @@ async def _watch_room(enclosure: Enclosure, limits: Limits) -> None:
 
 def _read_command(request: RunRequest) -> Command:
     """Translate a request; RemoteError for what is no command."""
+    argv = split_strings(request.argv)
+    if not argv:
+        raise WorkloadError("bad command", "nothing to run")
     environment = {}
     for variable in split_strings(request.environment):
         name, equals, value = variable.partition(b"=")
@@ -376,7 +379,7 @@ def _read_command(request: RunRequest) -> Command:
         environment[name] = value
     terminal = (request.rows, request.columns) if request.rows and request.columns else None
     return Command(
-        argv=split_strings(request.argv),
+        argv=argv,
         environment=environment,
         directory=request.directory or WORKSPACE,
         terminal=terminal,

@@ -17,6 +17,7 @@ from chain.rental_calls import RentalCalls
 from chain.rental_client import RentalClient
 from p2p_node.cli import main
 from p2p_node.keystore import LIGHT_KDF, PASSWORD_VARIABLE, Keystore
+from p2p_node.rental import renter_market
 from p2p_node.rental.renter_book import LeaseBook
 from protocols.leases import Lease, LeaseState, compute_escrow
 from protocols.params import TOKEN
@@ -295,6 +296,24 @@ async def test_the_presence_of_a_provider_that_does_not_answer_is_not_confirmed(
         monkeypatch.setenv("KAISAR_BOOTSTRAP", f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")
         ended = await market.ask("end")
         assert ended["state"] == "ended"
+
+
+async def test_an_endpoint_that_lags_does_not_interrupt_an_opening(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be gone on with by another payment."""
+    async with open_market(tmp_path, capsys) as market:
+        find, times = renter_market.Market.find_by_key, []
+
+        async def find_late(self: Any, note: Any, renter: Any) -> Lease | None:
+            times.append(note)
+            # Before the payment, and twice after it.
+            return None if len(times) <= 3 else await find(self, note, renter)
+
+        monkeypatch.setattr(renter_market.Market, "find_by_key", find_late)
+        opened = await market.open("0", "--seconds", "600", lease=1)
+        assert opened["lease"] == 1
+        assert await market.rental.lease_count() == 1
 
 
 async def test_a_stranger_that_names_the_key_of_a_lease_is_not_taken_for_its_renter(
