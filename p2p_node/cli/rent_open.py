@@ -16,20 +16,21 @@ from chain.errors import FailedError, ObsoleteError, RevertedError
 from chain.rental_calls import RentalCalls
 from p2p_node.cli.progress import Progress, format_duration
 from p2p_node.cli.rent_common import Renter, RentError, format_price, open_renter, warn_of_end
-from p2p_node.cli.rent_search import search
+from p2p_node.cli.rent_search import describe_reported, search
 from p2p_node.cli.wallet_work import do_work
 from p2p_node.config import ConfigError
 from p2p_node.display import format_amount, format_fields, show_json, show_lines
 from p2p_node.keystore import read_wallet_address
+from p2p_node.rental.renter_asking import Told, ask_providers
 from p2p_node.rental.renter_book import LeaseNote
 from p2p_node.rental.renter_deploying import deploy
-from p2p_node.rental.renter_market import Market
+from p2p_node.rental.renter_market import Found, Market
 from p2p_node.rental.renter_session import LeaseSession, join_network
 from p2p_node.wallet_session import WalletSession
-from protocols.lease_market import compute_quote, find_length_fault
+from protocols.lease_market import Candidate, compute_quote, find_length_fault
 from protocols.leases import Lease, LeaseState, Offer
 from protocols.params import Preset
-from protocols.types import NodeKey, Wallet
+from protocols.types import Wallet
 
 DEFAULT_TEMPLATE: Final = "base"
 
@@ -82,9 +83,14 @@ def _prepare(
         raise ConfigError("provider: expected either its number or --best")
     if arguments.seconds is None:
         raise ConfigError("length: found nothing, expected --hours or --seconds")
-    offer, node_key, held = trio.run(_choose, renter, arguments, wallet)
-    preset = renter.deployment.preset
-    for line in _describe_quote(offer, arguments.seconds, preset):
+    template = arguments.template or DEFAULT_TEMPLATE
+    found, held = trio.run(_choose, renter, arguments, wallet)
+    offer, preset = found.candidate.offer, renter.deployment.preset
+    quote = _describe_quote(offer, arguments.seconds, preset)
+    if not arguments.no_deploy:
+        told = trio.run(_ask_place, renter, found, template)
+        quote["machine"] = f"{describe_reported(told)} (reported)"
+    for line in format_fields(quote):
         progress.say(line)
     escrow = compute_quote(offer, arguments.seconds, preset).escrow
     if held < escrow:
@@ -94,18 +100,16 @@ def _prepare(
     require_consent(arguments.yes, "Lease it?")
     return renter.book.make(
         provider=offer.provider,
-        provider_key=node_key,
+        provider_key=found.node_key,
         seconds=arguments.seconds,
         price=offer.price,
         minimum=offer.minimum_seconds,
-        template=arguments.template or DEFAULT_TEMPLATE,
+        template=template,
         now=int(time.time()),
     )
 
 
-async def _choose(
-    renter: Renter, arguments: argparse.Namespace, wallet: Any
-) -> tuple[Offer, NodeKey, int]:
+async def _choose(renter: Renter, arguments: argparse.Namespace, wallet: Any) -> tuple[Found, int]:
     """Find the offer that is meant, and what the wallet holds."""
     async with renter.open_market() as market:
         unfinished = [
@@ -123,8 +127,7 @@ async def _choose(
             listing = await search(renter, arguments)
             if not listing.found:
                 raise RentError("no machine that can be leased now fits")
-            best = listing.found[0]
-            return best.candidate.offer, best.node_key, held
+            return listing.found[0], held
         offer = await market.rental.offer(arguments.provider)
         if offer is None:
             raise RentError(f"provider {arguments.provider}: it offers nothing now")
@@ -142,8 +145,26 @@ async def _choose(
             raise RentError(
                 f"provider {offer.provider}: it is leased now, and could not accept in time"
             )
-        slots = await market.chain.providers()
-        return offer, slots[offer.provider].node_key, held
+        slot = (await market.chain.providers())[offer.provider]
+        return Found(Candidate(offer, slot.scored_stake, ()), slot.node_key), held
+
+
+async def _ask_place(renter: Renter, found: Found, template: str) -> Told:
+    """Have the provider say what it offers, before it is paid; RentError without the template."""
+    async with join_network(renter.reach) as network:
+        told = (await ask_providers(network, renter.deployment.network_id, [found]))[found.index]
+    if told.answer is None:
+        raise RentError(
+            f"provider {found.index}: it does not say what it offers ({told.problem}); nothing was "
+            "paid"
+        )
+    names = sorted(each.name for each in told.answer.capability.templates)
+    if template not in names:
+        raise RentError(
+            f"template: found {template!r}, expected one that provider {found.index} has: "
+            f"{', '.join(names) or 'none'}; nothing was paid"
+        )
+    return told
 
 
 def _find_unfinished(renter: Renter) -> LeaseNote:
@@ -286,24 +307,20 @@ def _escrow_of(note: LeaseNote, preset: Preset) -> int:
     return amount + amount * preset.lease_fee_bps // 10_000
 
 
-def _describe_quote(offer: Offer, seconds: int, preset: Preset) -> list[str]:
+def _describe_quote(offer: Offer, seconds: int, preset: Preset) -> dict[str, object]:
     quote = compute_quote(offer, seconds, preset)
-    return format_fields(
-        {
-            "provider": offer.provider,
-            "time": f"{format_duration(seconds)} ({seconds:,} s)",
-            "price": f"{format_price(offer.price)}, {format_amount(quote.amount)} in all",
-            "fee": f"{format_amount(quote.fee)}, in proportion to what is used",
-            "to be paid": f"{format_amount(quote.escrow)} now; what is not used comes back",
-            "at least": (
-                f"{format_amount(quote.least)} for the first "
-                f"{format_duration(min(seconds, offer.minimum_seconds))}, even if you end sooner"
-            ),
-            "its bond": (
-                f"{format_amount(quote.bond)}, yours if the provider leaves or stays away"
-            ),
-        }
-    )
+    return {
+        "provider": offer.provider,
+        "time": f"{format_duration(seconds)} ({seconds:,} s)",
+        "price": f"{format_price(offer.price)}, {format_amount(quote.amount)} in all",
+        "fee": f"{format_amount(quote.fee)}, in proportion to what is used",
+        "to be paid": f"{format_amount(quote.escrow)} now; what is not used comes back",
+        "at least": (
+            f"{format_amount(quote.least)} for the first "
+            f"{format_duration(min(seconds, offer.minimum_seconds))}, even if you end sooner"
+        ),
+        "its bond": (f"{format_amount(quote.bond)}, yours if the provider leaves or stays away"),
+    }
 
 
 def _describe_opened(lease: Lease, note: LeaseNote, deployed: bool) -> list[str]:

@@ -233,7 +233,7 @@ def _format(listing: Listing, preset: Preset, seconds: int | None) -> list[str]:
             format_price(offer.price),
             f"{offer.minimum_seconds:,} … {offer.maximum_seconds:,} s",
             _format_line(told),
-            _format_reported(told),
+            describe_reported(told),
         ]
         if seconds is not None:
             row.insert(6, format_amount(compute_quote(offer, seconds, preset).escrow))
@@ -248,7 +248,8 @@ def _format_line(told: Told | None) -> str:
     return f"{down:,.0f}/{up:,.0f} Mbit/s"
 
 
-def _format_reported(told: Told | None) -> str:
+def describe_reported(told: Told | None) -> str:
+    """Write in a line what a provider says that it has, or why it does not."""
     if told is None:
         return "not asked"
     if told.answer is None:

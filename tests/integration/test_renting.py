@@ -45,8 +45,13 @@ while True:
 async def test_a_lease_is_used_in_every_way(tmp_path: Path) -> None:
     require.program("bubblewrap")
     async with rental_world(tmp_path, *FLAGS) as world:
-        opened = await world.rent("open", "0", flags=("--seconds", "900", "--yes", "--json"))
+        flags = ("--seconds", "900", "--yes", "--json")
+        refused = await world.rent("open", "0", flags=(*flags, "--template", "none"))
+        assert (refused.status, "nothing was paid" in refused.err) == (1, True), refused.err
+        opened = await world.rent("open", "0", flags=flags)
         assert opened.status == 0, opened.err + world.provider.tail(40)
+        assert "(reported)" in opened.err
+        assert opened.json["lease"] == 1
         assert opened.json["state"] == "active"
         assert opened.json["template"] == "base"
         assert "deploying base" in opened.err

@@ -10,7 +10,7 @@ from typing import Any
 import boa
 
 from chain.rental_words import unpack_kept_seconds, unpack_lease
-from protocols.leases import Lease, compute_escrow, compute_fee
+from protocols.leases import Lease, Settlement, compute_fee, compute_settlement
 from protocols.params import MINIMAL
 from tests.chain.contracts import world
 from tests.chain.contracts.world import EPOCH_SECONDS, GRACE_SECONDS, RING, World, deployer, wallet
@@ -138,8 +138,17 @@ def escrow_of(seconds: int, price: int = PRICE) -> int:
     return seconds * price + compute_fee(seconds * price, PRESET.lease_fee_bps)
 
 
-def escrow(lease: Lease) -> int:
-    return compute_escrow(lease.seconds, lease.terms)
+def settled(market: Market) -> Settlement:
+    """What the last call divided, with the seconds charged, of a lease at PRICE."""
+    event = market.event("Settled")
+    return Settlement(
+        event.paid // PRICE, event.paid, event.fee, event.refund, event.bond_back, event.penalty
+    )
+
+
+def expect(lease: Lease, away: int = 0, gone: bool = False) -> Settlement:
+    """How protocols/leases.py divides the money of a lease that is over."""
+    return compute_settlement(lease, lease.ends_at, away, gone=gone)
 
 
 def build_market(providers: int = 2, ring: int = RING, token: Any = None) -> Market:
