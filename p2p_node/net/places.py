@@ -24,6 +24,11 @@ class Places:
         self._short: Counter[NodeKey] = Counter()
         self._lasting: Counter[NodeKey] = Counter()
 
+    @property
+    def taken(self) -> int:
+        """How many places of either kind are taken."""
+        return self._short.total() + self._lasting.total()
+
     def enter(self, peer: NodeKey) -> "Place":
         """Take a place for a while. Raises NoPlaceError."""
         if self._short.total() >= self._limits.max_inbound_streams:

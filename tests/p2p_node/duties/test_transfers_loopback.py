@@ -40,7 +40,7 @@ def is_at_rest(node: Node) -> bool:
     network = node.network
     connections = network._switch.connections()  # type: ignore[attr-defined]
     return (
-        not network._requests._serving  # type: ignore[attr-defined]
+        not network._requests._places.taken  # type: ignore[attr-defined]
         and all(connection.busy == 0 for connection in connections)
         and all(connection.muxer.options.budget.used == 0 for connection in connections)
         and all(connection.muxer.writable for connection in connections)
