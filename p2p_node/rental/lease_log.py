@@ -5,6 +5,7 @@ for ever, and only what it wrote last is kept. It is the renter's, and goes with
 """
 
 import os
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -57,6 +58,17 @@ class LeaseLog:
         position behind them. No bytes at the end."""
         async with self._turn:
             return await trio.to_thread.run_sync(self._read, position)
+
+    async def read_up_to(self, end: int, position: int) -> AsyncIterator[bytes]:
+        """Go through what lies between two positions, whatever is written meanwhile.
+
+        Ends early where the log cannot be read.
+        """
+        while position < end:
+            data, position = await self.read(position)
+            if not data:
+                return
+            yield data[: max(0, len(data) - (position - end))]
 
     async def wait_beyond(self, position: int) -> None:
         """Wait until there is more than up to `position`."""

@@ -6,7 +6,7 @@ reset, each counted by its reason.
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final, NoReturn, cast
 
@@ -314,18 +314,17 @@ class LeaseServer:
         request = cast(LogsRequest, visit.access.request)
         log = visit.tenancy.log
         channel = await visit.grant()
-        position = max(0, log.end - request.tail)
-        while True:
-            data, position = await log.read(position)
-            if not data:
-                break
-            await channel.send_frame(FrameKind.DATA, data)
+        # What a busy workload writes meanwhile is for those who follow.
+        end = log.end
+        async with aclosing(log.read_up_to(end, max(0, end - request.tail))) as parts:
+            async for data in parts:
+                await channel.send_frame(FrameKind.DATA, data)
         if not request.follow:
             await channel.send_frame(FrameKind.END)
             return
         with suppress(StreamEndedError):
             # A renter that leaves would not be noticed before the next line.
-            await run_together(partial(_follow, log, position, channel), partial(_drain, channel))
+            await run_together(partial(_follow, log, end, channel), partial(_drain, channel))
 
 
 def _require_place(tenancy: Tenancy) -> tuple[Enclosure, Limits]:
@@ -338,6 +337,8 @@ async def _follow(log: LeaseLog, position: int, channel: Channel) -> None:
     while True:
         await log.wait_beyond(position)
         data, position = await log.read(position)
+        if not data:
+            raise WorkloadError("log cannot be read")
         await channel.send_frame(FrameKind.DATA, data)
 
 

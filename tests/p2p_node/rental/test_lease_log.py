@@ -99,3 +99,20 @@ async def test_a_disk_that_takes_nothing_loses_the_log_and_no_more(
     assert log.lost == 4
     monkeypatch.undo()
     assert await read_all(log) == b"kept"
+
+
+async def test_a_look_ends_however_fast_somebody_writes(tmp_path: Path) -> None:
+    log = LeaseLog(tmp_path / "7.log", max_bytes=1000)
+    await log.append(b"one two three ")
+    found = b""
+    async for data in log.read_up_to(log.end - 1, 4):
+        found += data
+        await log.append(b"four ")
+    assert found == b"two three"
+
+
+async def test_a_log_that_cannot_be_read_ends_a_look(tmp_path: Path) -> None:
+    log = LeaseLog(tmp_path / "7.log")
+    await log.append(b"one")
+    (tmp_path / "7.log").unlink()
+    assert [data async for data in log.read_up_to(log.end, 0)] == []
