@@ -133,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.rpc,
                 allow_skipped=arguments.allow_skipped,
                 audit=arguments.audit,
+                runner=_choose_runner(directory) if arguments.rentals else None,
             )
             outcome = trio.run(run_testnet, plan, options, screen)
     finally:
@@ -163,6 +164,21 @@ def _require_sense(arguments: argparse.Namespace) -> None:
         raise ConfigError("checkers: found none, expected at least 1")
     if arguments.funder_key_file is not None and arguments.rpc is None:
         raise ConfigError("funder-key-file: only has a meaning together with --rpc")
+
+
+def _choose_runner(directory: Path) -> str:
+    """Choose what keeps renters apart from this machine, before anything is started.
+
+    Bubblewrap needs no images, which Docker would have to download. NoRunnerError says what is
+    missing.
+    """
+    from p2p_node.rental.choosing import choose_runner
+    from p2p_node.rental.runner import NoRunnerError
+
+    try:
+        return choose_runner(directory / "trial", "bubblewrap").name
+    except NoRunnerError:
+        return choose_runner(directory / "trial").name
 
 
 def _read_funder_key(path: Path | None) -> bytes:

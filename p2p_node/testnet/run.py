@@ -93,6 +93,8 @@ class TestnetOptions:
     """Whether the chain is disturbed on purpose, so that epochs may be lost to it."""
     audit: bool = False
     """Whether every epoch is recomputed from the chain's data at the end."""
+    runner: str | None = None
+    """What keeps renters apart from this machine; None without rentals."""
 
 
 async def run_testnet(plan: TestnetPlan, options: TestnetOptions, screen: Screen) -> Outcome:
@@ -249,7 +251,7 @@ class _Run:
         return deployment
 
     def _child(self, member: Member, bootstrap: str | None) -> Child:
-        rents_out = self._plan.rentals and member.role == "provider"
+        runner = self._options.runner if member.role == "provider" else None
         return node_child(
             member.participant.name,
             member.role,
@@ -258,7 +260,7 @@ class _Run:
             rpc_url=self._access.rpc_url,
             bootstrap=bootstrap,
             password=self._password,
-            flags=PROVIDER_FLAGS if rents_out else (),
+            flags=(*PROVIDER_FLAGS, "--rental-runner", runner) if runner else (),
         )
 
     async def _start_bootstrap(self) -> str:
