@@ -94,8 +94,10 @@ class LiveScreen:
 
 
 @contextmanager
-def open_screen(stream: TextIO = sys.stderr) -> Iterator[Screen]:
-    """Choose the screen for `stream`; standard output stays free for results."""
+def open_screen(stream: TextIO | None = None) -> Iterator[Screen]:
+    """Choose the screen for `stream`, standard error by default: standard output stays free for
+    results."""
+    stream = stream or sys.stderr
     if not stream.isatty():
         yield PlainScreen(stream)
         return
