@@ -92,6 +92,10 @@ class Agent:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         # What process 1 does not handle cannot be sent to it from inside.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # Under nohup, or in the background of a shell, a node ignores signals that its renters
+        # send; what is ignored here would be by every command.
+        for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         self.selector.register(self.control, selectors.EVENT_READ)
         self.selector.register(woken, selectors.EVENT_READ)

@@ -65,6 +65,8 @@ class Warden:
             version, directories, name = orders["cgroup"]
             found = {each: Path(path) for each, path in directories.items()}
             self._cgroup = Cgroup(CgroupParent(version, found), name)
+        # Read before any mount can cover where this program is.
+        self._agent = box.read_agent()
         self._bwrap = 0
         self._first = -1
 
@@ -138,7 +140,7 @@ class Warden:
             self._orders["hides_userns"],
             tuple(self._orders["devices"]),
         )
-        contents = {**box.list_files(plan), box.AGENT: box.read_agent()}
+        contents = {**box.list_files(plan), box.AGENT: self._agent}
         files = {path: _hold(content) for path, content in contents.items()}
         holds_cores = self._cgroup is not None and self._cgroup.holds_cores
         code = seccomp.build_filter(pin_cores=not holds_cores, count_memory=self._cgroup is None)

@@ -31,6 +31,12 @@ FAKE_TEMPLATE = Template("base", "kaisar-test:1", (), (), "whatever is here", ho
 FAKE_LIMITS = Limits(cores=1, memory_bytes=1 << 30, disk_bytes=1 << 30, processes=64)
 
 
+def heed_signals() -> None:
+    """Undo what `nohup`, or a shell's background, had this process ignore."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class FakeProcess:
     """A process of this host, in its own session."""
 
@@ -129,6 +135,7 @@ class FakeEnclosure:
                     **command.environment,
                 },
                 start_new_session=command.terminal is None,
+                preexec_fn=heed_signals,
             )
         except OSError as error:
             for each in ours:

@@ -115,6 +115,19 @@ async def test_a_terminal_has_its_size_its_keys_and_its_end(enclosure: Enclosure
     await process.aclose()
 
 
+async def test_a_node_that_ignores_signals_passes_that_on_to_nobody(runner: Runner) -> None:
+    ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
+    try:
+        enclosure = await runner.prepare(LEASE, FAKE_TEMPLATE, FAKE_LIMITS, print)
+        for number in ignored:
+            status, _, _ = await run(enclosure, f"kill -{int(number)} $$; exit 7")
+            assert status == -number
+    finally:
+        for number, handler in zip(ignored, before, strict=True):
+            signal.signal(number, handler)
+
+
 async def test_control_c_interrupts_what_runs_in_a_terminal(enclosure: Enclosure) -> None:
     process = await enclosure.start(shell("echo up; sleep 1000", (24, 80)))
     await read_until(process.stdout, b"up")
