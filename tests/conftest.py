@@ -1,6 +1,7 @@
 """What all tests share: Hypothesis profiles and a private directory to keep a node's data in."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -14,6 +15,13 @@ settings.register_profile(
     "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# Under nohup, or in the background of a shell, these are ignored, and would be by every process that
+# a test starts and wants to end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
