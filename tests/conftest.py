@@ -16,8 +16,8 @@ settings.register_profile(
 )
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
-# Under nohup, or in the background of a shell, these are ignored, and would be by every process that
-# a test starts and wants to end.
+# Under nohup, or in the background of a shell, these are ignored, and would be by every process
+# that a test starts and wants to end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
