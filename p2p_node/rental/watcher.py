@@ -74,6 +74,9 @@ class Watcher:
         while True:
             ready = {descriptor for descriptor, _ in poll.poll(int(TICK_SECONDS * 1000))}
             if first in ready:
+                # The kernel may have chosen it when memory ran out.
+                with suppress(OSError):
+                    self._count_killed()
                 say({"stopped": self._take_notes() or ["its first process ended"]})
                 return
             if 0 in ready:
