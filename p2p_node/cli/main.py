@@ -138,16 +138,17 @@ def _run(command: Command, arguments: argparse.Namespace, name: str) -> int:
         expected, bugs = group.split((KaisarError, KeyboardInterrupt))
         if bugs is not None or expected is None:
             raise
-        leaves = _leaves(expected)
+        leaves = list_leaves(expected)
         if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
             return INTERRUPTED
         return _report(leaves, arguments, name)
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+def list_leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """List the errors in a group and in the groups within it, in order."""
     found: list[BaseException] = []
     for each in group.exceptions:
-        found += _leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
+        found += list_leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
     return found
 
 

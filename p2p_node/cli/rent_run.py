@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import trio
 
+from p2p_node.cli.main import list_leaves
 from p2p_node.cli.progress import Progress
 from p2p_node.cli.rent_common import REMOTE_FAILURE, Renter, name_cuts, open_renter
 from p2p_node.cli.rent_files import fetch_and_tell, upload_and_tell
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         expected, rest = group.split(KaisarError)
         if rest is not None or expected is None:
             raise
-        problem = "; ".join(dict.fromkeys(str(each) for each in _leaves(expected)))
+        problem = "; ".join(dict.fromkeys(str(each) for each in list_leaves(expected)))
     if problem is not None:
         print(f"kaisar rent run: {problem}", file=sys.stderr)
         result["error"] = problem
@@ -98,10 +99,3 @@ def strip_dashes(words: list[str]) -> list[str]:
 def to_shell_status(status: int) -> int:
     """Turn an exit status, or −n for a signal, into what shells make of it."""
     return SIGNAL_STATUS - status if status < 0 else status & 0xFF
-
-
-def _leaves(group: BaseExceptionGroup[KaisarError]) -> list[KaisarError]:
-    found: list[KaisarError] = []
-    for each in group.exceptions:
-        found += _leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
-    return found
