@@ -1,0 +1,1 @@
+"""ZeroNode: uptime of browser extensions, a ledger that adds up, draws that anyone can check."""
