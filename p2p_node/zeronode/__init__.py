@@ -1,1 +1,1 @@
-"""ZeroNode: uptime of browser extensions, a ledger that adds up, draws that anyone can check."""
+"""The service of ZeroNode: uptime of browsers, its points, tickets and draws."""
