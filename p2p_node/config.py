@@ -17,27 +17,29 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from p2p_node.rental.settings import MEGABYTE, RentalSettings
-from p2p_node.setting_list import (
-    NO_YES,
-    PREFIX,
-    SETTINGS,
-    Setting,
-    parse_path,
-    parse_switch,
-    parse_url,
-)
+from p2p_node.secret_files import read_secret_file
+from p2p_node.setting import NO_YES, PREFIX, Setting, parse_path, parse_switch, parse_url
+from p2p_node.setting_list import SETTINGS
+from p2p_node.zeronode.setting_list import parse_database
+from p2p_node.zeronode.settings import PASSWORD_VARIABLE, ZeroNodeSettings, choose_database
 from protocols.errors import LocalError
 
 CONFIG_VARIABLE: Final = "KAISAR_CONFIG"
 
 OTHER_VARIABLES: Final = frozenset(
-    {CONFIG_VARIABLE, "KAISAR_WALLET_PASSWORD", "KAISAR_REQUIRE", "KAISAR_FULL"}
+    {
+        CONFIG_VARIABLE,
+        "KAISAR_WALLET_PASSWORD",
+        PASSWORD_VARIABLE,
+        "KAISAR_REQUIRE",
+        "KAISAR_FULL",
+    }
 )
 """Variables of ours that are no settings."""
 
 MAX_CONFIG_BYTES: Final = 64 * 1024
 
-TABLES: Final = ("rental",)
+TABLES: Final = ("rental", "zeronode")
 """Settings that may stand in a file as a table of their own: `price` in [rental] is
 `rental_price`."""
 
@@ -76,6 +78,18 @@ class NodeConfig:
     rental_processes: int
     rental_network: bool
     rental_templates: Path | None
+    zeronode_listen: str
+    zeronode_public_url: str | None
+    zeronode_database: str | None
+    zeronode_database_password_file: Path | None
+    zeronode_city_database: Path | None
+    zeronode_asn_database: Path | None
+    zeronode_missions: Path | None
+    zeronode_campaigns: Path | None
+    zeronode_draws: Path | None
+    zeronode_trusted_proxies: tuple[str, ...]
+    zeronode_origins: tuple[str, ...]
+    zeronode_drand: tuple[str, ...]
     log_level: str
     log_format: str
 
@@ -107,6 +121,38 @@ class NodeConfig:
             network=self.rental_network,
             templates=self.rental_templates,
         )
+
+    def zeronode(self, environment: Mapping[str, str]) -> ZeroNodeSettings:
+        """The settings of a ZeroNode service, in one, with the database's password from its file or
+        the environment. SecretFileError for a file that cannot be used."""
+        return ZeroNodeSettings(
+            listen=self.zeronode_listen,
+            public_url=self.zeronode_public_url or "",
+            database=choose_database(
+                self.zeronode_database,
+                read_database_password(self.zeronode_database_password_file, environment),
+                self.data_dir,
+            ),
+            city_database=self.zeronode_city_database,
+            asn_database=self.zeronode_asn_database,
+            missions=self.zeronode_missions,
+            campaigns=self.zeronode_campaigns,
+            draws=self.zeronode_draws,
+            trusted_proxies=self.zeronode_trusted_proxies,
+            origins=self.zeronode_origins,
+            drand=self.zeronode_drand,
+        )
+
+
+def read_database_password(file: Path | None, environment: Mapping[str, str]) -> str | None:
+    """Return the password of the database: the file's, else the environment's, else None."""
+    if file is None:
+        return environment.get(PASSWORD_VARIABLE) or None
+    try:
+        return read_secret_file(file, "database password file").decode("utf-8").strip()
+    except UnicodeDecodeError:
+        # Without the cause: its text could carry the password.
+        raise ConfigError(f"zeronode_database_password_file {file}: not UTF-8") from None
 
 
 def load_settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -235,7 +281,9 @@ def _parse(setting: Setting, texts: list[str], where: str) -> Any:
             values.append(setting.parse(text))
         except ValueError:
             # An RPC's URL may carry an access key, and errors end up in logs.
-            found = "a text" if setting.parse is parse_url else repr(text[:200])
+            # So does a database's.
+            is_secret = setting.parse in (parse_url, parse_database)
+            found = "a text" if is_secret else repr(text[:200])
             raise ConfigError(
                 f"{setting.name}: found {found} {where}, expected {setting.expected}"
             ) from None

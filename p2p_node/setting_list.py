@@ -2,11 +2,9 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
 from p2p_node.rental.settings import (
     DEFAULT_DISK,
@@ -23,8 +21,9 @@ from p2p_node.rental.settings import (
     parse_duration,
     parse_price,
 )
+from p2p_node.setting import Setting, one_of, parse_number, parse_path, parse_switch, parse_url
+from p2p_node.zeronode.setting_list import ZERONODE_SETTINGS
 
-PREFIX: Final = "KAISAR_"
 ROLES: Final = ("provider", "checker", "bootstrap")
 ADVERSARIES: Final = (
     "cheating-provider",
@@ -61,68 +60,8 @@ _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?"
 _PEER_ID: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,64}")
 
 
-NO_YES: Final = ("no", "yes")
-"""A switch, by its truth."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting: how to read a text into its value, and what to say when that fails.
-
-    `parse` raises ValueError; `many` settings are lists of such values.
-    """
-
-    name: str
-    parse: Callable[[str], Any]
-    expected: str
-    help: str
-    default: Any = None
-    many: bool = False
-    metavar: str | None = None
-    number: bool = False
-    """Whether it may stand in a file as a number."""
-    shown: str = ""
-    """The default as people write it, where that is not the value itself."""
-
-    @property
-    def flag(self) -> str:
-        """The name on the command line."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """The name in the environment."""
-        return PREFIX + self.name.upper()
-
-
-def parse_path(text: str) -> Path:
-    """Read a path, with ~ for a home; ValueError."""
-    if not text or "\0" in text:
-        raise ValueError
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        # ~name of a user that does not exist
-        raise ValueError from error
-
-
-def parse_url(text: str) -> str:
-    """Check that a text is a URL with http or https; ValueError."""
-    parts = urlsplit(text)
-    # Reading `port` raises ValueError for one out of range.
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError
-    return text
-
-
 def _parse_role(text: str) -> str:
-    return _one_of(text, ROLES + ADVERSARIES)
-
-
-def _one_of(text: str, allowed: tuple[str, ...]) -> str:
-    if text not in allowed:
-        raise ValueError
-    return text
+    return one_of(text, ROLES + ADVERSARIES)
 
 
 def _parse_address(text: str) -> str:
@@ -154,22 +93,11 @@ def _parse_devices(text: str) -> str:
 
 
 def _parse_cores(text: str) -> int | None:
-    return None if text == "auto" else _parse_number(text, 0, MAX_CORES)
+    return None if text == "auto" else parse_number(text, 0, MAX_CORES)
 
 
 def _parse_or_auto(text: str, most: int) -> int | None:
-    return None if text == "auto" else _parse_number(text, 1, most)
-
-
-def parse_switch(text: str) -> bool:
-    """Read yes or no; ValueError."""
-    return _one_of(text.lower(), NO_YES) == "yes"
-
-
-def _parse_number(text: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-        raise ValueError
-    return int(text)
+    return None if text == "auto" else parse_number(text, 1, most)
 
 
 def _parse_own_address(text: str) -> str:
@@ -271,7 +199,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ),
         Setting(
             "cpu_threads",
-            lambda text: _parse_number(text, 1, MAX_CORES),
+            lambda text: parse_number(text, 1, MAX_CORES),
             f"a number from 1 to {MAX_CORES}",
             "cores that the CPU as a device takes for a job",
             default=1,
@@ -280,7 +208,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ),
         Setting(
             "cpu_memory",
-            lambda text: _parse_number(text, 1, MAX_MEGABYTES),
+            lambda text: parse_number(text, 1, MAX_MEGABYTES),
             f"megabytes, from 1 to {MAX_MEGABYTES}",
             "memory that the CPU as a device takes for jobs, in megabytes",
             default=2048,
@@ -297,7 +225,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ),
         Setting(
             "machine_identity",
-            lambda text: _one_of(text, MACHINE_IDENTITIES),
+            lambda text: one_of(text, MACHINE_IDENTITIES),
             f"one of {', '.join(MACHINE_IDENTITIES)}",
             "what a provider registers its machine as with peaq, beside our own registry: a "
             "document of the DID precompile, a machine's NFT, or nothing",
@@ -306,7 +234,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ),
         Setting(
             "machine_tier",
-            lambda text: _one_of(text, MACHINE_TIERS),
+            lambda text: one_of(text, MACHINE_TIERS),
             f"one of {', '.join(MACHINE_TIERS)}",
             "subscription tier of a machine's NFT",
             default="entry",
@@ -314,7 +242,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ),
         Setting(
             "machine_bond",
-            lambda text: _parse_number(text, 0, MAX_BOND),
+            lambda text: parse_number(text, 0, MAX_BOND),
             f"a number from 0 to {MAX_BOND}",
             "whole PEAQ to pay at most as a machine's bond, which is never given back",
             default=0,
@@ -352,7 +280,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ),
         Setting(
             "rental_runner",
-            lambda text: _one_of(text, RUNNERS),
+            lambda text: one_of(text, RUNNERS),
             f"one of {', '.join(RUNNERS)}",
             "what keeps a renter apart from this host; auto takes Docker where it can use the "
             "devices, bubblewrap otherwise",
@@ -377,7 +305,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ),
         Setting(
             "rental_disk",
-            lambda text: _parse_number(text, 1, MAX_MEGABYTES),
+            lambda text: parse_number(text, 1, MAX_MEGABYTES),
             f"megabytes, from 1 to {MAX_MEGABYTES}",
             "disk that a renter gets, in megabytes",
             default=DEFAULT_DISK // MEGABYTE,
@@ -386,7 +314,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ),
         Setting(
             "rental_processes",
-            lambda text: _parse_number(text, 1, MAX_PROCESSES),
+            lambda text: parse_number(text, 1, MAX_PROCESSES),
             f"a number from 1 to {MAX_PROCESSES}",
             "processes and threads that a renter may have at once",
             default=DEFAULT_PROCESSES,
@@ -409,9 +337,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
             "what renters can deploy, instead of templates.toml in the data directory",
             metavar="FILE",
         ),
+        *ZERONODE_SETTINGS,
         Setting(
             "log_level",
-            lambda text: _one_of(text.lower(), LOG_LEVELS),
+            lambda text: one_of(text.lower(), LOG_LEVELS),
             f"one of {', '.join(LOG_LEVELS)}",
             f"{', '.join(LOG_LEVELS)}",
             default="info",
@@ -419,7 +348,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         ),
         Setting(
             "log_format",
-            lambda text: _one_of(text, LOG_FORMATS),
+            lambda text: one_of(text, LOG_FORMATS),
             f"one of {', '.join(LOG_FORMATS)}",
             "lines for people, or JSON objects for programs",
             default="text",

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "lease": "show and end the leases of a provider's machine",
     "delegate": "entrust stake to a checker, take it back, collect",
     "wallet": "create, import and show a node's wallet",
+    "zeronode": "check a ZeroNode service: its ledger, its draws",
     "devchain": "run a chain for development on this machine",
 }
 """Name and help of every command; module p2p_node.cli.NAME has the rest. Modules are imported

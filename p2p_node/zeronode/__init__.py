@@ -1,0 +1,1 @@
+"""The service of ZeroNode: uptime of browsers, its points, tickets and draws."""
