@@ -10,7 +10,12 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Table, func, inspect, select, text
 
-from p2p_node.zeronode import account_tables, ledger_tables, uptime_tables  # noqa: F401
+from p2p_node.zeronode import (  # noqa: F401
+    account_tables,
+    chain_tables,
+    ledger_tables,
+    uptime_tables,
+)
 from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.metadata import metadata
 
@@ -30,7 +35,11 @@ Step = Callable[[Connection], None]
 _STEPS: Final[tuple[Step, ...]] = ()
 """What leads from version 1 to 2, from 2 to 3, …"""
 
-APPEND_ONLY: Final = (*ledger_tables.APPEND_ONLY, *uptime_tables.APPEND_ONLY)
+APPEND_ONLY: Final = (
+    *ledger_tables.APPEND_ONLY,
+    *uptime_tables.APPEND_ONLY,
+    *chain_tables.APPEND_ONLY,
+)
 NEVER_DELETED: Final = ledger_tables.NEVER_DELETED
 
 
