@@ -103,9 +103,7 @@ def hear_claim(
     if is_earlier and is_open and not found.moves:
         _write(connection, wallet, claim, is_new=False)
         return True
-    connection.execute(
-        update(homes).where(homes.c.wallet == wallet_text(wallet)).values(told_ms=0)
-    )
+    connection.execute(update(homes).where(homes.c.wallet == wallet_text(wallet)).values(told_ms=0))
     return False
 
 
@@ -146,7 +144,9 @@ def take_openings(
     ).all()
     if rows:
         connection.execute(
-            update(homes).where(homes.c.wallet.in_([row.wallet for row in rows])).values(told_ms=now)
+            update(homes)
+            .where(homes.c.wallet.in_([row.wallet for row in rows]))
+            .values(told_ms=now)
         )
     return tuple(
         Opening(Wallet(bytes.fromhex(row.wallet[2:])), TimeMs(row.opened_ms)) for row in rows
