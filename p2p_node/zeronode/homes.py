@@ -1,26 +1,24 @@
-"""Which service's ledger holds an account.
+"""Which service's ledger holds an account: what `protocols.uptime_homes` decides, kept.
 
-The service in which a wallet signs in first claims to be its home, and tells the others. Of two
-claims the earlier one holds, and of two in one millisecond that of the smaller service key. A claim
-that has stood for a day is settled: no message of another service takes an account away after
-that, only the account's owner does, by moving. Whoever hears a claim for an account that is at home
-here answers by telling its own again, so that a service which was not there then learns of it.
+Whoever hears a claim for an account that is at home here answers by telling its own again, so that a
+service which was not there then learns of it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Column, Connection, insert, select, update
 
-from p2p_node.zeronode.accounts import wallet_text
-from p2p_node.zeronode.network_tables import batches_taken, homes
+from p2p_node.zeronode.accounts import parse_wallet, wallet_text
+from p2p_node.zeronode.network_tables import batches_taken, departures, homes
 from p2p_node.zeronode.refusals import Conflict
 from protocols.types import NodeKey, TimeMs, Wallet
+from protocols.uptime_homes import Home, hear_claim, hear_move
+from protocols.uptime_messages import Move, Opening
 from protocols.zeronode_rules import ZeroNodeRules
 
-CONTEST_DAYS: Final = 1
-"""How long an earlier claim can still replace one: services that run hear each other within
-seconds."""
+PAGE: Final = 500
+"""Wallets in one statement."""
 
 
 class AwayError(Conflict):
@@ -33,24 +31,6 @@ class AwayError(Conflict):
         self.url = url
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
-    """A home: since when the account is claimed, and the first day that is booked there."""
-
-    service: NodeKey
-    opened_ms: TimeMs
-    since_day: int
-    moves: int
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """A claim as it is told: a wallet, and when it first signed in."""
-
-    wallet: Wallet
-    opened_ms: TimeMs
-
-
 def find_home(connection: Connection, wallet: Wallet) -> Home | None:
     """Return the home of an account as far as this service knows, None for an unknown one."""
     row = connection.execute(
@@ -58,9 +38,8 @@ def find_home(connection: Connection, wallet: Wallet) -> Home | None:
     ).one_or_none()
     if row is None:
         return None
-    return Home(
-        NodeKey(bytes.fromhex(row.service)), TimeMs(row.opened_ms), row.since_day, row.moves
-    )
+    service = NodeKey(bytes.fromhex(row.service))
+    return Home(service, TimeMs(row.since_ms), TimeMs(row.settled_ms))
 
 
 def claim_home(
@@ -70,56 +49,78 @@ def claim_home(
     found = find_home(connection, wallet)
     if found is not None:
         return found
-    home = Home(own, now, rules.day_of(now), 0)
-    _write(connection, wallet, home, is_new=True)
+    home = hear_claim(None, own, now, now)
+    set_home(connection, wallet, home, rules.day_of(now))
     return home
 
 
-def hear_claim(
-    connection: Connection,
-    wallet: Wallet,
-    claim: Home,
-    own: NodeKey,
-    rules: ZeroNodeRules,
-    now: TimeMs,
-) -> bool:
-    """Take another service's claim into account; return whether it holds now.
+def hear_opening(
+    connection: Connection, service: NodeKey, opening: Opening, own: NodeKey, now: TimeMs
+) -> None:
+    """Take another service's claim into account; one that does not hold is answered with ours."""
+    found = find_home(connection, opening.wallet)
+    home = hear_claim(found, service, opening.opened_ms, now)
+    if home != found:
+        set_home(connection, opening.wallet, home, 0)
+    elif found is not None and found.service == own:
+        connection.execute(
+            update(homes).where(homes.c.wallet == wallet_text(opening.wallet)).values(told_ms=0)
+        )
 
-    A claim that does not hold makes this service tell its own again, if it has one.
+
+def hear_of_move(
+    connection: Connection, service: NodeKey, move: Move, own: NodeKey, now: TimeMs
+) -> None:
+    """Take into account that another service gave a home away.
+
+    That an account comes here is believed of its departure only, which brings what it has.
     """
+    found = find_home(connection, move.wallet)
+    home = hear_move(found, service, move, now)
+    if home is not None and home != found and home.service != own:
+        set_home(connection, move.wallet, home, 0)
+
+
+def set_home(connection: Connection, wallet: Wallet, home: Home, first_day: int) -> None:
+    """Write down where an account is at home, and since which day this service books it."""
+    values = {
+        "service": home.service.hex(),
+        "since_ms": home.since_ms,
+        "settled_ms": home.settled_ms,
+        "first_day": first_day,
+        "told_ms": 0,
+    }
+    text = wallet_text(wallet)
+    changed = connection.execute(update(homes).where(homes.c.wallet == text).values(**values))
+    if not changed.rowcount:
+        connection.execute(insert(homes).values(wallet=text, **values))
+
+
+def is_home(connection: Connection, wallet: Wallet, own: NodeKey) -> bool:
+    """Return whether the account is at home here."""
     found = find_home(connection, wallet)
-    if found is None:
-        _write(connection, wallet, claim, is_new=True)
-        return True
-    if found.service == claim.service:
-        return True
-    is_earlier = (claim.opened_ms, claim.service) < (found.opened_ms, found.service)
-    if found.service != own:
-        if is_earlier and not found.moves:
-            _write(connection, wallet, claim, is_new=False)
-            return True
-        return False
-    is_open = now < found.opened_ms + CONTEST_DAYS * rules.day_ms
-    if is_earlier and is_open and not found.moves:
-        _write(connection, wallet, claim, is_new=False)
-        return True
-    connection.execute(update(homes).where(homes.c.wallet == wallet_text(wallet)).values(told_ms=0))
-    return False
+    return found is not None and found.service == own
 
 
-def set_home(connection: Connection, wallet: Wallet, home: Home) -> None:
-    """Write down what a move made of an account's home."""
-    _write(connection, wallet, home, is_new=find_home(connection, wallet) is None)
-
-
-def is_home(connection: Connection, wallet: Wallet, own: NodeKey, day: int) -> bool:
-    """Return whether this service books the account's uptime of a day."""
-    found = find_home(connection, wallet)
-    return found is not None and found.service == own and found.since_day <= day
+def choose_homes(
+    connection: Connection, own: NodeKey, day: int, wallets: Sequence[Wallet]
+) -> Collection[Wallet]:
+    """Return those of the accounts whose uptime of a day is booked here."""
+    found: set[Wallet] = set()
+    for first in range(0, len(wallets), PAGE):
+        texts = [wallet_text(wallet) for wallet in wallets[first : first + PAGE]]
+        rows = connection.execute(
+            select(homes.c.wallet)
+            .where(homes.c.wallet.in_(texts))
+            .where(homes.c.service == own.hex())
+            .where(homes.c.first_day <= day)
+        )
+        found.update(map(parse_wallet, rows.scalars()))
+    return found
 
 
 def require_home(connection: Connection, wallet: Wallet, own: NodeKey) -> None:
-    """Raise AwayError, with the address of the home, unless the account is at home here."""
+    """Raise AwayError, with the address of the home, if the account is at home elsewhere."""
     found = find_home(connection, wallet)
     if found is not None and found.service != own:
         raise AwayError(found.service, find_url(connection, found.service))
@@ -136,43 +137,46 @@ def take_openings(
 ) -> tuple[Opening, ...]:
     """Return claims of this service that others were not told, and note that they are told now."""
     rows = connection.execute(
-        select(homes.c.wallet, homes.c.opened_ms)
-        .where(homes.c.told_ms == 0)
-        .where(homes.c.service == own.hex())
-        .order_by(homes.c.opened_ms, homes.c.wallet)
+        select(homes.c.wallet, homes.c.since_ms)
+        .where(homes.c.told_ms == 0, homes.c.service == own.hex())
+        .order_by(homes.c.wallet)
         .limit(limit)
     ).all()
-    if rows:
-        connection.execute(
-            update(homes)
-            .where(homes.c.wallet.in_([row.wallet for row in rows]))
-            .values(told_ms=now)
-        )
+    _note_told(connection, homes.c.wallet, [row.wallet for row in rows], now)
+    return tuple(Opening(parse_wallet(row.wallet), TimeMs(row.since_ms)) for row in rows)
+
+
+def take_moves(connection: Connection, now: TimeMs, limit: int) -> tuple[Move, ...]:
+    """Return moves away from here that others were not told, and note that they are told now.
+
+    Each batch has the newest of an account only.
+    """
+    table = departures.c
+    rows = connection.execute(
+        select(table.digest, table.wallet, table.service, table.departed_ms)
+        .where(table.told_ms == 0, table.is_move)
+        .order_by(table.departed_ms, table.digest)
+        .limit(limit)
+    ).all()
+    _note_told(connection, table.digest, [row.digest for row in rows], now)
+    newest = {row.wallet: row for row in rows}
     return tuple(
-        Opening(Wallet(bytes.fromhex(row.wallet[2:])), TimeMs(row.opened_ms)) for row in rows
+        Move(
+            parse_wallet(row.wallet), NodeKey(bytes.fromhex(row.service)), TimeMs(row.departed_ms)
+        )
+        for row in newest.values()
     )
 
 
-def tell_again(connection: Connection, own: NodeKey, since: TimeMs) -> None:
-    """Have claims that were made since a moment told once more: a message may have been lost."""
-    connection.execute(
-        update(homes)
-        .where(homes.c.service == own.hex())
-        .where(homes.c.opened_ms >= since)
-        .values(told_ms=0)
-    )
+def tell_again(connection: Connection, since: TimeMs) -> None:
+    """Have what was told since a moment told once more: a message may have been lost."""
+    for table in (homes, departures):
+        connection.execute(update(table).where(table.c.told_ms >= since).values(told_ms=0))
 
 
-def _write(connection: Connection, wallet: Wallet, home: Home, *, is_new: bool) -> None:
-    values = {
-        "service": home.service.hex(),
-        "opened_ms": home.opened_ms,
-        "since_day": home.since_day,
-        "moves": home.moves,
-        "told_ms": 0,
-    }
-    text = wallet_text(wallet)
-    if is_new:
-        connection.execute(insert(homes).values(wallet=text, **values))
-    else:
-        connection.execute(update(homes).where(homes.c.wallet == text).values(**values))
+def _note_told(
+    connection: Connection, column: Column[str], values: Sequence[str], now: TimeMs
+) -> None:
+    for first in range(0, len(values), PAGE):
+        page = values[first : first + PAGE]
+        connection.execute(update(column.table).where(column.in_(page)).values(told_ms=now))

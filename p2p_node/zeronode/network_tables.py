@@ -6,9 +6,9 @@ Times are milliseconds since the Unix epoch.
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, String, Table
 
-from p2p_node.zeronode.database import metadata
+from p2p_node.zeronode.metadata import metadata
 
 _WALLET: Final = String(42)
 _SERVICE: Final = String(64)
@@ -18,12 +18,12 @@ homes: Final = Table(
     metadata,
     Column("wallet", _WALLET, primary_key=True),
     Column("service", _SERVICE, nullable=False),
-    Column("opened_ms", BigInteger, nullable=False),
-    # The first day that this home books.
-    Column("since_day", BigInteger, nullable=False),
-    # How often the account moved, as far as this service took part; a claim undoes no move.
-    Column("moves", Integer, nullable=False),
-    # When the claim was last made known to other services; 0 is not yet, or again.
+    # As `protocols.uptime_homes.Home` has them.
+    Column("since_ms", BigInteger, nullable=False),
+    Column("settled_ms", BigInteger, nullable=False),
+    # The first day that this service books, where it is the home.
+    Column("first_day", BigInteger, nullable=False),
+    # When others were told of it; 0 is not yet, or again. Of another home nothing is told.
     Column("told_ms", BigInteger, nullable=False, index=True),
 )
 
@@ -34,6 +34,9 @@ departures: Final = Table(
     Column("wallet", _WALLET, nullable=False, index=True),
     Column("service", _SERVICE, nullable=False),
     Column("departed_ms", BigInteger, nullable=False),
+    # Whether the home moved, and not only what was left of balances.
+    Column("is_move", Boolean, nullable=False),
+    Column("told_ms", BigInteger, nullable=False, index=True),
     Column("message", LargeBinary, nullable=False),
 )
 
@@ -52,7 +55,8 @@ batches_sent: Final = Table(
     # One row for this service.
     Column("service", _SERVICE, primary_key=True),
     Column("number", BigInteger, nullable=False),
-    Column("last_row", BigInteger, nullable=False),
+    # As `uptime_book` counts changes.
+    Column("last_change", BigInteger, nullable=False),
     # The last day whose stretches were all told once more.
     Column("repeated_day", BigInteger, nullable=False),
 )
