@@ -116,7 +116,7 @@ class ReceiptExchange:
         while (batch := await self._next(is_greeting=self._rounds > GREETING_ROUNDS)) is not None:
             await self._publish(batch)
         day = find_repeatable(self._speaker.rules, self._clock.now())
-        if await self._database.run(begin_repeat, self._speaker.service, day):
+        if await self._database.run(begin_repeat, self._speaker, day):
             await self._repeat(day)
 
     async def _next(self, *, is_greeting: bool) -> ReceiptBatch | None:
@@ -235,19 +235,20 @@ def find_repeatable(rules: ZeroNodeRules, now: TimeMs) -> int:
     return rules.day_of(TimeMs(now - rules.close_delay_ms // 2)) - 1
 
 
-def begin_repeat(connection: Connection, service: NodeKey, day: int) -> bool:
+def begin_repeat(connection: Connection, speaker: Speaker, day: int) -> bool:
     """Tell whether a day is to be told as a whole, and remember that it is.
 
-    Homes and moves since its beginning are told again as well.
+    Homes and moves that were told since its beginning are told again as well.
     """
-    sent = _read_sent(connection, service)
+    sent = _read_sent(connection, speaker.service)
     if sent.repeated_day >= day:
         return False
     connection.execute(
         update(batches_sent)
-        .where(batches_sent.c.service == service.hex())
+        .where(batches_sent.c.service == speaker.service.hex())
         .values(repeated_day=day)
     )
+    tell_again(connection, speaker.rules.day_start(day))
     return True
 
 
