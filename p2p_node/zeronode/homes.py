@@ -1,7 +1,7 @@
 """Which service's ledger holds an account: what `protocols.uptime_homes` decides, kept.
 
-Whoever hears a claim for an account that is at home here answers by telling its own again, so that a
-service which was not there then learns of it.
+Whoever hears a claim for an account that is at home here answers by telling its own again, so that
+a service which was not there then learns of it.
 """
 
 from collections.abc import Collection, Sequence
@@ -161,9 +161,7 @@ def take_moves(connection: Connection, now: TimeMs, limit: int) -> tuple[Move, .
     _note_told(connection, table.digest, [row.digest for row in rows], now)
     newest = {row.wallet: row for row in rows}
     return tuple(
-        Move(
-            parse_wallet(row.wallet), NodeKey(bytes.fromhex(row.service)), TimeMs(row.departed_ms)
-        )
+        Move(parse_wallet(row.wallet), NodeKey(bytes.fromhex(row.service)), TimeMs(row.departed_ms))
         for row in newest.values()
     )
 
