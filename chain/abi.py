@@ -29,6 +29,8 @@ CONTRACTS: Final = (
     "Delegation",
     "Penalties",
     "Rental",
+    "Nft",
+    "ZeroNodeAnchor",
 )
 """The contracts of a deployment, in the order in which they are deployed."""
 

@@ -295,15 +295,17 @@ class ChainClient:
         """Return the known events of the deployment's contracts in a range of blocks.
 
         Endpoints bound the range and the number of logs (RefusedError): ask for few blocks. Without
-        `token` the transfers are left out, of which a token that others use too has any number.
+        `token` the transfers are left out, of which a token that others use too has any number;
+        those of the collection always are.
         """
         contracts = self.deployment.contracts.items()
+        left_out = {"Nft"} if token else {"Nft", "Token"}
         answer = await self._rpc.request(
             "eth_getLogs",
             {
                 "fromBlock": _tag(first),
                 "toBlock": _tag(last),
-                "address": [to_hex(c.address) for name, c in contracts if token or name != "Token"],
+                "address": [to_hex(c.address) for name, c in contracts if name not in left_out],
             },
         )
         if not isinstance(answer, list):

@@ -28,6 +28,8 @@ DEPLOYED = (
     "Delegation",
     "Penalties",
     "Rental",
+    "Nft",
+    "ZeroNodeAnchor",
 )
 """Contracts that get an address, in the order in which they are deployed."""
 

@@ -24,6 +24,9 @@ OWN_TOKEN: Final = ("Kaisar", "KAI")
 DEFAULT_SUPPLY: Final = 10**9 * TOKEN
 """Tokens made by a deployment that brings its own token, all to the deployer."""
 
+OWN_NFT: Final = ("Kaisar ZeroNode", "KZN")
+"""Name and symbol of the ERC-721 collection that a deployment brings with it."""
+
 STAKE_UNIT: Final = TOKEN
 """Stakes weigh in whole tokens: 32 bits of them in the Registry's packed word."""
 
@@ -46,8 +49,9 @@ class DeploymentOptions:
 
     `token` is an existing ERC-20, or None to deploy one of `supply`. `genesis` is the start of
     epoch 0 in Unix seconds, or None for the time of the newest block. `reward_fund` is paid into
-    the Rewards contract by the deployer. `owner` may propose parameters and `guardian` may pause
-    new bundles; None for the deployer.
+    the Rewards contract by the deployer. `owner` may propose parameters, lists ZeroNode's services
+    and makes tokens of a new collection, and `guardian` may pause new bundles; None for the
+    deployer. `nft` is an existing ERC-721 collection, or None to deploy one.
     """
 
     preset: Preset
@@ -57,6 +61,13 @@ class DeploymentOptions:
     genesis: int | None = None
     owner: Wallet | None = None
     guardian: Wallet | None = None
+    nft: Wallet | None = None
+
+    @property
+    def existing(self) -> Mapping[str, Wallet]:
+        """Contracts that are there already, in place of ours, by our names for them."""
+        found = {"Token": self.token, "Nft": self.nft}
+        return {name: address for name, address in found.items() if address is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +112,12 @@ def plan_deployment(
         raise LocalError(
             f"reward fund: found {options.reward_fund}, expected at most {options.supply}"
         )
-    created = [name for name in CONTRACTS if name != "Token" or options.token is None]
-    addresses = {
+    existing = options.existing
+    created = [name for name in CONTRACTS if name not in existing]
+    known = dict(existing) | {
         name: predict_address(deployer, nonce + place) for place, name in enumerate(created)
     }
-    if options.token is not None:
-        addresses = {"Token": options.token} | addresses
+    addresses = {name: known[name] for name in CONTRACTS}
     resolved = replace(
         options, owner=options.owner or deployer, guardian=options.guardian or deployer
     )
@@ -259,6 +270,16 @@ def _rental(
     )
 
 
+def _nft(_: Mapping[str, Wallet], __: int, options: DeploymentOptions) -> tuple[object, ...]:
+    return *OWN_NFT, options.owner or _NOBODY
+
+
+def _zeronode_anchor(
+    addresses: Mapping[str, Wallet], _: int, options: DeploymentOptions
+) -> tuple[object, ...]:
+    return options.owner or _NOBODY, addresses["Nft"], options.preset.day_seconds
+
+
 Constructor = Callable[[Mapping[str, Wallet], int, DeploymentOptions], tuple[object, ...]]
 
 _CONSTRUCTORS: Final[Mapping[str, Constructor]] = {
@@ -271,5 +292,7 @@ _CONSTRUCTORS: Final[Mapping[str, Constructor]] = {
     "Delegation": _delegation,
     "Penalties": _penalties,
     "Rental": _rental,
+    "Nft": _nft,
+    "ZeroNodeAnchor": _zeronode_anchor,
 }
 """Arguments of every constructor, from all addresses, the genesis and the options."""

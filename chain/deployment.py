@@ -1,11 +1,11 @@
 """The deployment file: everything a node must know to take part, in one place.
 
-JSON, format version 3:
+JSON, format version 4:
 
-    {"format": 3, "network_id": "0x…", "chain_id": 31337, "genesis": 1760000000, "block": 7,
+    {"format": 4, "network_id": "0x…", "chain_id": 31337, "genesis": 1760000000, "block": 7,
      "contracts": {"Token": {"address": "0x…", "code_hash": "0x…"}, "Registry": …, "Steward": …,
                    "Beacon": …, "Consensus": …, "Rewards": …, "Delegation": …, "Penalties": …,
-                   "Rental": …},
+                   "Rental": …, "Nft": …, "ZeroNodeAnchor": …},
      "preset": {"name": "minimal", "epoch_seconds": 24, …}}
 
 `genesis` is the start of epoch 0 in Unix seconds, `block` the first block that can hold events of
@@ -13,7 +13,7 @@ these contracts, `code_hash` the keccak256 of the code at the address, `preset` 
 of numbers that the contracts were deployed with and that all nodes must agree on. The numbers of it
 that the Steward may change later (least stakes, what slashing costs) are those of the beginning:
 nodes ask the chain for them. Format 1 had the five contracts of the first generation, format 2 no
-leases.
+leases, format 3 nothing of ZeroNode.
 
 The loader is strict: a field that is missing, unknown or of the wrong form is an error that names
 it, since a node with other numbers than its peers is worse than no node.
@@ -38,9 +38,13 @@ from protocols.params import Preset
 from protocols.signing import compute_network_id
 from protocols.types import Digest, NetworkId, Wallet
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 
-_OLD_FORMATS: Final = {1: "without slashing and delegation", 2: "without leases"}
+_OLD_FORMATS: Final = {
+    1: "without slashing and delegation",
+    2: "without leases",
+    3: "without ZeroNode",
+}
 """What the contracts of earlier formats had not."""
 
 MAX_FILE_BYTES: Final = 64 * 1024
@@ -243,6 +247,7 @@ def _numbers_of(deployment: Deployment) -> dict[tuple[str, str], int | str]:
         ("Rental", "penalty_bps"): preset.lease_penalty_bps,
         ("Rental", "accept_seconds"): preset.lease_accept_seconds,
         ("Rental", "max_seconds"): preset.max_lease_seconds,
+        ("ZeroNodeAnchor", "day_seconds"): preset.day_seconds,
     }
 
 

@@ -12,6 +12,7 @@ from chain.errors import MalformedAnswerError
 from chain.hexes import parse_hex_bytes
 from chain.records import Log, SeatResult, SlotKind, unpack_reports
 from chain.rental_events import RENTAL_EVENTS, RentalEvent
+from chain.zeronode_events import ZERONODE_EVENTS, ZeroNodeEvent
 from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
 
 
@@ -317,6 +318,7 @@ Event: TypeAlias = (
     | WrongRecorded
     | DelegationEvent
     | RentalEvent
+    | ZeroNodeEvent
 )
 
 
@@ -456,4 +458,5 @@ _BUILDERS: Final[Mapping[tuple[str, str], Builder]] = {
     ("Penalties", "FraudPunished"): _plain(FraudPunished),
     ("Penalties", "WrongRecorded"): _plain(WrongRecorded),
     **{("Rental", name): _plain(event) for name, event in RENTAL_EVENTS.items()},
+    **{("ZeroNodeAnchor", name): _plain(event) for name, event in ZERONODE_EVENTS.items()},
 }

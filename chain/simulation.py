@@ -17,7 +17,7 @@ from eth_typing import Address
 
 from chain.abi import decode_revert_reason, get_interface
 from chain.budget import Cost, compute_cost
-from chain.deploy_plan import OWN_TOKEN, DeploymentPlan, Step, plan_deployment
+from chain.deploy_plan import OWN_NFT, OWN_TOKEN, DeploymentPlan, Step, plan_deployment
 from chain.devchain.execution import CallRequest, run_call
 from chain.devchain.tracing import TracingState, build_tracing_state
 from chain.records import Call
@@ -47,15 +47,20 @@ def simulate_plan(plan: DeploymentPlan, chain_id: int, timestamp: int) -> tuple[
     """Run every step of a plan; `timestamp` is that of the block they would go into.
 
     Of an existing token nothing is known here: a token of ours stands in for it, so that the cost
-    of paying the fund is that of a plain ERC-20. LocalError when a step fails.
+    of paying the fund is that of a plain ERC-20. Likewise for an existing collection. LocalError
+    when a step fails.
     """
     chain = SimulatedChain(chain_id, timestamp)
     chain.prepare(plan.deployer, plan.nonce)
-    simulated = plan
-    if plan.options.token is not None:
+    options = plan.options
+    if options.token is not None:
         # Twice the fund: what is left is not zero, for which storage would be refunded.
-        stand_in = _deploy_token(chain, plan.deployer, 2 * plan.options.reward_fund)
-        options = replace(plan.options, token=stand_in)
+        token = _deploy_token(chain, plan.deployer, 2 * options.reward_fund)
+        options = replace(options, token=token)
+    if options.nft is not None:
+        options = replace(options, nft=_deploy_nft(chain))
+    simulated = plan
+    if options != plan.options:
         simulated = plan_deployment(plan.deployer, plan.nonce, plan.genesis, options)
     costs = [chain.take(plan.deployer, step) for step in simulated.steps]
     return tuple(map(SimulatedStep, plan.steps, costs))
@@ -69,6 +74,11 @@ def _deploy_token(chain: "SimulatedChain", owner: Wallet, supply: int) -> Wallet
     transfer = interface.functions["transfer"].encode((owner, supply))
     chain.execute(_STRANGER, Call(token, transfer), "stand-in's transfer")
     return token
+
+
+def _deploy_nft(chain: "SimulatedChain") -> Wallet:
+    creation = get_interface("Nft").encode_deployment((*OWN_NFT, _STRANGER))
+    return chain.execute(_STRANGER, Call(None, creation), "stand-in").created
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,9 @@ class Preset:
     back."""
     max_lease_seconds: int
     """Longest time that a lease may last with all of its extensions: what bounds locked money."""
+    day_seconds: int
+    """Length of ZeroNode's days, counted from the Unix epoch: points are booked, and the ledger's
+    root is anchored, when one is over."""
 
     def __post_init__(self) -> None:
         fault = find_shape_fault(1, self.k, self.n)
@@ -306,6 +309,7 @@ MAINNET = Preset(
     lease_accept_seconds=600,
     # A quarter of a year.
     max_lease_seconds=92 * 86_400,
+    day_seconds=86_400,
 )
 
 TESTNET = replace(
@@ -381,6 +385,8 @@ MINIMAL = replace(
     steward_delay_seconds=60,
     # Two and a half of its epochs.
     lease_accept_seconds=60,
+    # A minute, so that the close of a day can be seen.
+    day_seconds=60,
 )
 
 PRESETS = {preset.name: preset for preset in (MAINNET, TESTNET, MINIMAL)}

@@ -73,7 +73,8 @@ class ZeroNodeRules:
     max_credit_ms: int
     """Most that one beat earns; above the longest honest time between two."""
     max_misses: int
-    """Challenges in a row that may go unanswered; then the service ends the session."""
+    """So many challenges unanswered and beats refused in a row end the session. One late answer is
+    two of them: unanswered when its time was over, refused when it came."""
     join_gap_ms: int
     """Shorter interruptions do not end a run of consecutive uptime, but earn nothing. Three times
     the time in which Chromium's alarm revives a killed worker."""
@@ -109,7 +110,7 @@ MAINNET_RULES: Final = ZeroNodeRules(
     challenge_max_ms=22_000,
     answer_ms=5_000,
     max_credit_ms=30_000,
-    max_misses=2,
+    max_misses=3,
     join_gap_ms=90_000,
     gate_ms=21_600_000,
     batch_ms=30_000,
@@ -137,7 +138,7 @@ MINIMAL_RULES: Final = ZeroNodeRules(
     challenge_max_ms=4_000,
     answer_ms=5_000,
     max_credit_ms=10_000,
-    max_misses=2,
+    max_misses=3,
     join_gap_ms=8_000,
     gate_ms=20_000,
     batch_ms=1_000,

@@ -55,6 +55,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "--preset", choices=sorted(PRESETS), help="numbers to deploy with (the network's own)"
     )
     parser.add_argument("--token", metavar="ADDRESS", help="existing ERC-20 instead of a new one")
+    parser.add_argument(
+        "--nft", metavar="ADDRESS", help="existing ERC-721 collection instead of a new one"
+    )
     parser.add_argument("--supply", metavar="TOKENS", help="of a new token (1000000000)")
     parser.add_argument(
         "--reward-fund", metavar="TOKENS", default="0", help="to pay rewards from (0)"
@@ -63,7 +66,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "--genesis", type=int, metavar="SECONDS", help="start of epoch 0 (the newest block)"
     )
     parser.add_argument(
-        "--owner", metavar="ADDRESS", help="who may propose parameters (the deployer)"
+        "--owner",
+        metavar="ADDRESS",
+        help="who may propose parameters and list services (the deployer)",
     )
     parser.add_argument(
         "--guardian", metavar="ADDRESS", help="who may pause new bundles (the deployer)"
@@ -165,6 +170,7 @@ def _read_options(arguments: argparse.Namespace, own_preset: str) -> "Deployment
         preset=get_preset(arguments.preset or own_preset),
         reward_fund=_parse_tokens("reward-fund", arguments.reward_fund),
         token=_parse_address("token", arguments.token),
+        nft=_parse_address("nft", arguments.nft),
         supply=DEFAULT_SUPPLY if supply is None else _parse_tokens("supply", supply),
         genesis=arguments.genesis,
         owner=_parse_address("owner", arguments.owner),

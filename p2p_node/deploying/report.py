@@ -25,6 +25,8 @@ def describe(survey: Survey, rpc_url: str) -> list[str]:
         f"{plan.nonce + len(plan.steps) - 1}",
         "token": checksum_address(plan.addresses["Token"])
         + (" (existing)" if plan.options.token is not None else " (new)"),
+        "collection": checksum_address(plan.addresses["Nft"])
+        + (" (existing)" if plan.options.nft is not None else " (new)"),
         "steward": f"owner {_role(plan, plan.options.owner)}, "
         f"guardian {_role(plan, plan.options.guardian)}",
         "reward fund": format_amount(plan.options.reward_fund),

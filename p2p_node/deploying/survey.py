@@ -15,6 +15,7 @@ from chain.hexes import to_hex
 from chain.networks import ChainPreset
 from chain.rpc import JsonRpc
 from chain.simulation import simulate_plan
+from chain.zeronode_client import is_collection
 from protocols.errors import LocalError
 from protocols.types import Wallet
 
@@ -54,6 +55,10 @@ async def look(
     head = parse_head(await rpc.request("eth_getBlockByNumber", "latest", False))
     if options.token is not None and not await has_code(rpc, options.token):
         raise LocalError(f"token: found no contract at {to_hex(options.token)} on {chain.name}")
+    if options.nft is not None and not await is_collection(rpc, options.nft):
+        raise LocalError(
+            f"nft: found no ERC-721 collection at {to_hex(options.nft)} on {chain.name}"
+        )
     if progress is None:
         nonce = await rpc.quantity("eth_getTransactionCount", to_hex(deployer), "latest")
         genesis = head.timestamp if options.genesis is None else options.genesis

@@ -51,7 +51,7 @@ START_SECONDS = 120.0
 
 REGISTER_SECONDS = 120.0
 
-DEPLOY_SECONDS = 12
+DEPLOY_SECONDS = 14
 """How long a deployment takes on one-second blocks. Epoch 0 begins when it is done, so that on a
 usual machine everybody registers within it."""
 

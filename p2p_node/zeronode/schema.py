@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Table, func, inspect, select, text
 
-from p2p_node.zeronode import ledger_tables, uptime_tables
+from p2p_node.zeronode import account_tables, ledger_tables, uptime_tables  # noqa: F401
 from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.metadata import metadata
 

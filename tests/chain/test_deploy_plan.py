@@ -24,6 +24,7 @@ from tests.chain.managing import managing, transfer
 OPTIONS = DeploymentOptions(MINIMAL, reward_fund=1_000 * TOKEN)
 GENESIS = 1_800_000_000
 TOKEN_ADDRESS = Wallet(b"\x77" * 20)
+NFT_ADDRESS = Wallet(b"\x78" * 20)
 
 
 def test_a_plan_has_every_contract_and_then_the_fund() -> None:
@@ -44,6 +45,17 @@ def test_an_existing_token_is_not_deployed() -> None:
     # The first contract takes the first number.
     own = plan_deployment(ALICE.address, 5, GENESIS, OPTIONS)
     assert plan.addresses["Registry"] == own.addresses["Token"]
+
+
+def test_an_existing_collection_is_not_deployed() -> None:
+    plan = plan_deployment(ALICE.address, 5, GENESIS, replace(OPTIONS, nft=NFT_ADDRESS))
+    created = [step.creates for step in plan.steps if step.creates is not None]
+    assert created == [name for name in CONTRACTS if name != "Nft"]
+    assert plan.addresses["Nft"] == NFT_ADDRESS
+    assert list(plan.addresses) == list(CONTRACTS)
+    own = plan_deployment(ALICE.address, 5, GENESIS, OPTIONS)
+    assert plan.addresses["ZeroNodeAnchor"] == own.addresses["Nft"]
+    assert plan.digest != own.digest
 
 
 def test_without_a_fund_nothing_is_paid() -> None:

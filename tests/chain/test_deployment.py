@@ -63,11 +63,15 @@ def test_writing_replaces_the_file_in_one_step(
     ("change", "words"),
     [
         (lambda d: d.pop("format"), "format: missing"),
-        (lambda d: d.update(format=4), "format: found 4, expected 3"),
-        (lambda d: d.update(format=1), "format: found 1, expected 3: it is of contracts without"),
+        (lambda d: d.update(format=5), "format: found 5, expected 4"),
+        (lambda d: d.update(format=1), "format: found 1, expected 4: it is of contracts without"),
         (
             lambda d: d.update(format=2),
-            "format: found 2, expected 3: it is of contracts without leases, which",
+            "format: found 2, expected 4: it is of contracts without leases, which",
+        ),
+        (
+            lambda d: d.update(format=3),
+            "format: found 3, expected 4: it is of contracts without ZeroNode, which",
         ),
         (lambda d: d.update(format="1"), "format: found '1', expected int"),
         (lambda d: d.update(chain_id=True), "chain_id: found 'True', expected int"),

@@ -64,16 +64,31 @@ from chain.rental_events import (
     OfferWithdrawn,
     OwedWithdrawn,
 )
+from chain.zeronode_events import (
+    AnchorOffered,
+    AnchorTransferred,
+    DrawCommitted,
+    RootAnchored,
+    ServiceAdded,
+    ServiceRetired,
+)
 from protocols.types import Digest, Epoch, NodeKey, Seat, Shard, Wallet
 from tests.chain.samples import DEPLOYMENT, make_log
 
 ALICE = Wallet(b"\xaa" * 20)
 BOB = Wallet(b"\xbb" * 20)
 SECRET = b"\x55" * 32
+KEY = NodeKey(b"\x44" * 32)
 
 TENANCY = {"index": 3, "since": 4}
 
-NO_NEWS = {("Token", "Approval"), ("Consensus", "EIP712DomainChanged")}
+NO_NEWS = {
+    ("Token", "Approval"),
+    ("Consensus", "EIP712DomainChanged"),
+    ("Nft", "Transfer"),
+    ("Nft", "Approval"),
+    ("Nft", "ApprovalForAll"),
+}
 """Events of ours that no node acts on."""
 
 CASES: list[tuple[str, str, dict[str, Any], Event]] = [
@@ -342,6 +357,37 @@ CASES: list[tuple[str, str, dict[str, Any], Event]] = [
     ("Rental", "Collected", {"id": 1, "amount": 5}, LeaseCollected(1, 5)),
     ("Rental", "Withdrawn", {"wallet": ALICE, "amount": 5}, OwedWithdrawn(ALICE, 5)),
     ("Rental", "FeesSwept", {"amount": 15}, FeesSwept(15)),
+    (
+        "ZeroNodeAnchor",
+        "ServiceAdded",
+        {"service": 2, "wallet": ALICE, "node_key": KEY},
+        ServiceAdded(2, ALICE, KEY),
+    ),
+    ("ZeroNodeAnchor", "ServiceRetired", {"service": 2}, ServiceRetired(2)),
+    (
+        "ZeroNodeAnchor",
+        "RootAnchored",
+        {"service": 2, "day": 20_783, "root": b"\x05" * 32},
+        RootAnchored(2, 20_783, Digest(b"\x05" * 32)),
+    ),
+    (
+        "ZeroNodeAnchor",
+        "DrawCommitted",
+        {"service": 2, "draw": b"\x06" * 32, "commitment": b"\x07" * 32},
+        DrawCommitted(2, Digest(b"\x06" * 32), Digest(b"\x07" * 32)),
+    ),
+    (
+        "ZeroNodeAnchor",
+        "OwnershipOffered",
+        {"owner": ALICE, "heir": BOB},
+        AnchorOffered(ALICE, BOB),
+    ),
+    (
+        "ZeroNodeAnchor",
+        "OwnershipTransferred",
+        {"before": ALICE, "owner": BOB},
+        AnchorTransferred(ALICE, BOB),
+    ),
 ]
 
 

@@ -74,6 +74,19 @@ def test_a_token_of_ours_stands_in_for_an_existing_one() -> None:
     assert abs(steps[-1].cost.evm_gas - own[-1].cost.evm_gas) < 1_000
 
 
+def test_a_collection_of_ours_stands_in_for_an_existing_one() -> None:
+    existing = Wallet(b"\x78" * 20)
+    plan = plan_deployment(ALICE.address, 3, GENESIS, replace(OPTIONS, nft=existing))
+    steps = simulate_plan(plan, CHAIN_ID, GENESIS)
+    assert [each.step for each in steps] == list(plan.steps)
+    own = simulate_plan(plan_deployment(ALICE.address, 3, GENESIS, OPTIONS), CHAIN_ID, GENESIS)
+    anchor, own_anchor = (
+        next(each for each in some if each.step.creates == "ZeroNodeAnchor")
+        for some in (steps, own)
+    )
+    assert abs(anchor.cost.evm_gas - own_anchor.cost.evm_gas) < 1_000
+
+
 def test_a_step_that_fails_is_named() -> None:
     plan = plan_deployment(
         ALICE.address, 0, GENESIS, DeploymentOptions(MINIMAL, reward_fund=10 * TOKEN)

@@ -156,7 +156,7 @@ def test_domain_tags_are_those_of_the_code() -> None:
 
 
 def test_every_reason_of_the_contracts_is_stated() -> None:
-    names = "token|registry|steward|beacon|consensus|rewards|delegation|penalties|rental"
+    names = "token|registry|steward|beacon|consensus|rewards|delegation|penalties|rental|nft|anchor"
     found = {
         reason
         for source in (ROOT / "chain" / "contracts").glob("*.vy")
@@ -172,7 +172,10 @@ def test_every_reason_of_the_contracts_is_stated() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Registry", "Steward", "Beacon", "Consensus", "Rewards", "Delegation", "Penalties", "Rental"],
+    [
+        *("Registry", "Steward", "Beacon", "Consensus", "Rewards", "Delegation", "Penalties"),
+        *("Rental", "Nft", "ZeroNodeAnchor"),
+    ],
 )
 def test_every_call_and_event_of_a_contract_is_named(name: str) -> None:
     artefact = json.loads((ROOT / "chain" / "artefacts" / f"{name}.json").read_text("utf-8"))
