@@ -15,6 +15,7 @@ from tests.vectors.builders import (
     bans,
     codec,
     committee,
+    draws,
     envelopes,
     epochs,
     gossip,
@@ -41,6 +42,7 @@ FILES: dict[str, Callable[[], Any]] = {
     **rewards.FILES,
     **scoring.FILES,
     **leases.FILES,
+    **draws.FILES,
     **gossip.FILES,
 }
 """Path below tests/vectors → what makes its content."""
