@@ -15,10 +15,12 @@ from tests.vectors.builders import (
     bans,
     codec,
     committee,
+    draws,
     envelopes,
     epochs,
     gossip,
     leases,
+    ledger,
     messages,
     reports,
     rewards,
@@ -41,6 +43,8 @@ FILES: dict[str, Callable[[], Any]] = {
     **rewards.FILES,
     **scoring.FILES,
     **leases.FILES,
+    **ledger.FILES,
+    **draws.FILES,
     **gossip.FILES,
 }
 """Path below tests/vectors → what makes its content."""
