@@ -25,6 +25,7 @@ from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.ledger import Unit, balance
 from p2p_node.zeronode.refusals import Conflict, NotFound, NotYet
 from p2p_node.zeronode.task_files import TaskFileError
+from protocols.types import Wallet
 from tests.p2p_node.zeronode.rewards_world import (
     ALICE,
     BOB,
@@ -63,13 +64,13 @@ CLOSES = at(DAY + 2)
 
 
 def claim(
-    database: Database, who: bytes, task: str, now: int, campaigns: Campaigns = CAMPAIGNS
+    database: Database, who: Wallet, task: str, now: int, campaigns: Campaigns = CAMPAIGNS
 ) -> TaskClaim:
     with database.transaction() as connection:
         return claim_task(connection, campaigns, who, "launch", task, "kaisar", RULES, now)
 
 
-def start(database: Database, *wallets: bytes) -> None:
+def start(database: Database, *wallets: Wallet) -> None:
     with database.transaction() as connection:
         store_budgets(connection, CAMPAIGNS)
         open_accounts(connection, *wallets)
@@ -185,7 +186,7 @@ def test_many_at_once_get_no_more_than_there_is(database_url: str) -> None:
     databases = [Database.open(database_url) for _ in range(2)]
     many = [wallet(number) for number in range(8)]
     start(databases[0], *many)
-    outcomes: list[bytes] = []
+    outcomes: list[Wallet] = []
 
     def try_all(number: int) -> None:
         mine = random.Random(number).sample(many, len(many))

@@ -18,10 +18,11 @@ from p2p_node.zeronode.missions import (
     parse_missions,
     read_missions,
 )
+from p2p_node.zeronode.nft import link
 from p2p_node.zeronode.referrals import bind_referral, settle_gates
 from p2p_node.zeronode.refusals import NotFound, NotYet
 from p2p_node.zeronode.task_files import MAX_FILE_BYTES, TaskFileError
-from protocols.types import Wallet
+from protocols.types import TimeMs, Wallet
 from protocols.zeronode_missions import Measure, Period
 from protocols.zeronode_rules import UNITS_PER_POINT
 from tests.p2p_node.zeronode.rewards_world import (
@@ -71,6 +72,12 @@ title = "In a row"
 points = 5
 run_hours = 7
 
+[holder]
+period = "once"
+title = "A token"
+points = 1
+nft = true
+
 [streak]
 period = "weekly"
 title = "Two days"
@@ -81,7 +88,7 @@ MISSIONS = parse_missions(FILE, "missions.toml")
 
 
 def test_a_file_is_read_in_its_order() -> None:
-    assert list(MISSIONS) == ["hour", "week", "word", "friend", "row", "streak"]
+    assert list(MISSIONS) == ["hour", "week", "word", "friend", "row", "holder", "streak"]
     week = MISSIONS["week"]
     assert week.period is Period.WEEKLY
     assert (week.task.units, week.task.tickets) == (7 * UNITS_PER_POINT, 2)
@@ -214,6 +221,10 @@ def test_weeks_words_friends_and_runs(database: Database) -> None:
             claim("streak", at(DAY + 6))
         check_in(connection, ALICE, RULES, at(DAY + 7))
         claim("streak", at(DAY + 7))
+        with pytest.raises(NotYet):
+            claim("holder", sunday)
+        link(connection, ALICE, 7, TimeMs(sunday))
+        claim("holder", sunday)
 
 
 def test_a_run_that_ended_yesterday_is_over(database: Database) -> None:
