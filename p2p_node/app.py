@@ -47,6 +47,8 @@ from p2p_node.storage import AsyncStore, Store, StoreJournal
 from p2p_node.watcher import Watcher
 from p2p_node.workloads.attestation.policy import POLICY_FILE, read_policy
 from p2p_node.workloads.host_settings import HostSettings
+from p2p_node.zeronode.context import ZeroNodeContext
+from p2p_node.zeronode.settings import ZeroNodeSettings
 from protocols.epochs import Timeline
 from protocols.errors import LocalError
 from protocols.reports import compute_domain_separator
@@ -65,6 +67,9 @@ ROLES: Mapping[str, Callable[[Node], Awaitable[None]]] = {
     "equivocating-checker": run_equivocating_checker,
 }
 """Every role by the name it has on the command line; the last five are adversaries for tests."""
+
+SLOTLESS = ("bootstrap", "zeronode")
+"""Roles that take no slot in the Registry: nothing is spent for them in every epoch."""
 
 POLLS_PER_EPOCH = 40
 """Looks at the chain per epoch while a transaction is under way, at most one a second."""
@@ -85,6 +90,8 @@ class AppSettings:
     host: HostSettings = field(default_factory=HostSettings)
     machine: MachineSettings = field(default_factory=MachineSettings)
     rental: RentalSettings = field(default_factory=RentalSettings)
+    zeronode: ZeroNodeSettings | None = None
+    """What the role zeronode needs."""
     exit_with: Callable[[], bool] | None = None
     """Asked once a second: whether to end, because whoever started this node is gone."""
 
@@ -145,6 +152,7 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
                 )
             )
         )
+        run_file = stack.enter_context(RunFile(settings.data_dir))
         chain = ChainClient(rpc, deployment)
         clock = Clock()
         preset = deployment.preset
@@ -194,8 +202,10 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
             rental=RentalContract(
                 settings.rental, RentalClient(rpc, deployment), RentalCalls(deployment)
             ),
+            zeronode=None
+            if settings.zeronode is None
+            else ZeroNodeContext(settings.zeronode, rpc, deployment, run_file.note_url),
         )
-        run_file = stack.enter_context(RunFile(settings.data_dir))
         run_file.write(
             role=settings.role,
             peer_id=network.peer_id,
@@ -215,7 +225,7 @@ async def _run_role(settings: AppSettings, node: Node, endpoints: Endpoints) -> 
         nursery.start_soon(endpoints.watch)
         nursery.start_soon(node.watcher.run)
         nursery.start_soon(node.transactions.run)
-        if settings.role != "bootstrap":
+        if settings.role not in SLOTLESS:
             is_checker = settings.role.endswith("checker")
             kind = SlotKind.CHECKER if is_checker else SlotKind.PROVIDER
             nursery.start_soon(watch_wallet, node, kind)

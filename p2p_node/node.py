@@ -20,6 +20,7 @@ from p2p_node.rental.contract import RentalContract
 from p2p_node.storage import AsyncStore
 from p2p_node.watcher import Watcher
 from p2p_node.workloads.host_settings import HostSettings
+from p2p_node.zeronode.context import ZeroNodeContext
 from protocols.gossip import GossipMemory
 from protocols.params import Preset
 from protocols.types import Digest, Wallet
@@ -59,3 +60,5 @@ class Node:
     """Where a provider's machine is registered with peaq, if `machine` says so."""
     rental: RentalContract | None = None
     """Where a provider's machine is rented out, on a network that has leases."""
+    zeronode: ZeroNodeContext | None = None
+    """What a service of ZeroNode has in addition; None in every other role."""

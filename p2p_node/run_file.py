@@ -17,18 +17,27 @@ class RunFile:
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / RUN_FILE
+        self._content: dict[str, Any] = {}
 
     def write(self, *, role: str, peer_id: str, wallet: Wallet, addresses: Sequence[str]) -> None:
         """Write the file in one step."""
-        content = {
+        self._content = {
             "pid": os.getpid(),
             "role": role,
             "peer_id": peer_id,
             "wallet": "0x" + wallet.hex(),
             "addresses": list(addresses),
         }
+        self._replace()
+
+    def note_url(self, url: str) -> None:
+        """Add where the node's own HTTP service is reached."""
+        self._content["url"] = url
+        self._replace()
+
+    def _replace(self) -> None:
         temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.write_text(json.dumps(self._content, indent=1) + "\n")
         temporary.replace(self._path)
 
     def __enter__(self) -> Self:

@@ -23,7 +23,7 @@ USAGE: Final = 2
 INTERRUPTED: Final = 130
 
 COMMANDS: Final = {
-    "node": "run a provider, a checker or a bootstrap node",
+    "node": "run a provider, a checker, a bootstrap or a ZeroNode service",
     "testnet": "run a whole network on this machine",
     "bench": "measure what this machine would score as a provider",
     "status": "show a node: registration, stake, scores, rewards, balances",

@@ -22,7 +22,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command's flags."""
     parser = subparsers.add_parser(
         "node",
-        help="run a provider, a checker or a bootstrap node",
+        help="run a provider, a checker, a bootstrap or a ZeroNode service",
         description=(
             "Run one node. On its first start it says which address needs how much stake and "
             "gas, waits for it, and registers. The wallet is made by `kaisar wallet create`."
@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             most_bond=config.machine_bond * 10**18,
         ),
         rental=config.rental,
+        zeronode=config.zeronode(os.environ) if config.role == "zeronode" else None,
         exit_with=is_orphaned() if arguments.exit_with_parent else None,
     )
     endpoints = ", ".join(map(redact_url, config.rpc))

@@ -106,6 +106,8 @@ def read_node(data_dir: Path) -> dict[str, Any]:
         # A node that was killed leaves the file behind.
         node["running"] = is_alive(int(left_behind["pid"]))
         node.update({name: left_behind[name] for name in sorted(_RUN_FIELDS)})
+        if "url" in left_behind:
+            node["url"] = left_behind["url"]
     return node
 
 
@@ -187,6 +189,7 @@ def _node_fields(node: Mapping[str, Any], wallet: Wallet | None) -> dict[str, ob
         **({"role": node["role"]} if "role" in node else {}),
         **({"peer id": node["peer_id"]} if "peer_id" in node else {}),
         **({"reached at": " ".join(node["addresses"])} if node["running"] else {}),
+        **({"serves": node["url"]} if node["running"] and "url" in node else {}),
         "node key": node["node_key"],
         "wallet": checksum_address(wallet) if wallet is not None else "none",
     }

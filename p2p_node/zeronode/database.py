@@ -265,7 +265,7 @@ def _make_postgresql_engine(url: URL) -> Engine:
 def _claim(connection: Connection, name: str, ledger: Digest | None) -> None:
     """Write whose books these are, or see that they are ours."""
     if not connection.execute(select(counter.c.id)).all():
-        connection.execute(counter.insert().values(id=1, changed=0, pruned=0))
+        connection.execute(counter.insert().values(id=1, changed=0, kept_from=0))
     found = connection.execute(select(head.c.ledger, head.c.number).with_for_update()).one_or_none()
     unowned = bytes(32)
     if found is None:

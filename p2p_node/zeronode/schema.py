@@ -10,9 +10,22 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Table, func, inspect, select, text
 
-from p2p_node.zeronode import account_tables, ledger_tables, uptime_tables  # noqa: F401
+from p2p_node.zeronode import (
+    account_tables,
+    ledger_tables,
+    network_tables,
+    uptime_tables,
+)
 from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.metadata import metadata
+
+TABLES: Final = (
+    account_tables,
+    ledger_tables,
+    network_tables,
+    uptime_tables,
+)
+"""Every module that adds tables to `metadata`: a line each, so that it is imported."""
 
 APPLICATION_ID: Final = int.from_bytes(b"KZND", "big")
 """Stands in the header of the SQLite file, and tells it from any other program's."""

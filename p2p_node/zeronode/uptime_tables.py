@@ -19,8 +19,8 @@ from p2p_node.zeronode.metadata import metadata
 stretches: Final = Table(
     "uptime_stretches",
     metadata,
-    Column("day", BigInteger, primary_key=True, autoincrement=False),
     Column("wallet", LargeBinary, primary_key=True),
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
     Column("service", LargeBinary, primary_key=True),
     Column("session", LargeBinary, primary_key=True),
     Column("start_ms", BigInteger, primary_key=True, autoincrement=False),
@@ -31,10 +31,12 @@ stretches: Final = Table(
 )
 """Paid intervals [start_ms, end_ms), none across the end of a day.
 
-Those of one account, service and session on one day neither overlap nor touch. `changed` grows with
-every change, over all rows. `late` ones arrived after their account's day was booked.
+Those of one account, day, service and session do not overlap, and touch only where one is `late`:
+it arrived after its account's day was booked, and is paid nowhere. `changed` grows with every
+change, over all rows.
 """
 
+Index("ix_uptime_stretches_day", stretches.c.day, stretches.c.wallet)
 Index("ix_uptime_stretches_changed", stretches.c.service, stretches.c.changed)
 
 counter: Final = Table(
@@ -42,7 +44,7 @@ counter: Final = Table(
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
     Column("changed", BigInteger, nullable=False),
-    Column("pruned", BigInteger, nullable=False),
+    Column("kept_from", BigInteger, nullable=False),
     CheckConstraint("id = 1", name="single"),
 )
 """One row: the last `changed`, and the first day whose stretches are still kept."""
@@ -50,16 +52,14 @@ counter: Final = Table(
 booked: Final = Table(
     "uptime_days",
     metadata,
-    Column("day", BigInteger, primary_key=True, autoincrement=False),
     Column("wallet", LargeBinary, primary_key=True),
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
     Column("here", Boolean, nullable=False),
     Column("seconds", BigInteger, nullable=False),
     Column("doubled_seconds", BigInteger, nullable=False),
     Column("referred_units", BigInteger, nullable=False),
 )
 """What became of an account's day. `here` is false where another service's books have it."""
-
-Index("ix_uptime_days_wallet", booked.c.wallet, booked.c.day)
 
 tokens: Final = Table(
     "uptime_tokens",
