@@ -53,11 +53,17 @@ STANDING: Mapping[str, Any] = {
     "uptime_today_s": UPTIME_S,
     "segments_today": SEGMENTS,
     "today_units": UPTIME_S * 10,
+    "pending_units": 0,
     "points_units": BOOKS.points,
     "tickets": BOOKS.tickets,
     "multiplier": 1,
-    "nft": None,
-    "streak": {"days": 3, "checked_in": False, "next_units": 20 * UNITS_PER_POINT, "resets_ms": at(24)},
+    "nft": {"token": None, "state": "none"},
+    "streak": {
+        "days": 3,
+        "checked_in": False,
+        "next_units": 20 * UNITS_PER_POINT,
+        "resets_ms": at(24),
+    },
     "referral": {
         "code": "k7m2q9xw",
         "link": f"{SERVICE}/sign-in#ref=k7m2q9xw",
@@ -88,37 +94,76 @@ MISSIONS: list[Mapping[str, Any]] = [
         (
             {"id": "six-hours-today", "title": "Six hours today", "period": "daily"},
             10,
-            {"summary": "Stay online for six hours of this day.", "tickets": 0, "reached": 6, "least": 6,
-             "is_met": True, "claimed": False},
+            {
+                "summary": "Stay online for six hours of this day.",
+                "tickets": 0,
+                "reached": 6,
+                "least": 6,
+                "is_met": True,
+                "claimed": False,
+            },
         ),
         (
             {"id": "steady-week", "title": "A steady week", "period": "weekly"},
             75,
-            {"summary": "Stay online for 100 hours between Monday and Sunday.", "tickets": 0,
-             "reached": 61, "least": 100, "is_met": False, "claimed": False},
+            {
+                "summary": "Stay online for 100 hours between Monday and Sunday.",
+                "tickets": 0,
+                "reached": 61,
+                "least": 100,
+                "is_met": False,
+                "claimed": False,
+            },
         ),
         (
             {"id": "five-friends", "title": "Five friends", "period": "once"},
             200,
-            {"summary": "Invite five accounts whose nodes run for six hours in a row.", "tickets": 1,
-             "reached": 2, "least": 5, "is_met": False, "claimed": False},
+            {
+                "summary": "Invite five accounts whose nodes run for six hours in a row.",
+                "tickets": 1,
+                "reached": 2,
+                "least": 5,
+                "is_met": False,
+                "claimed": False,
+            },
         ),
         (
             {"id": "newsletter", "title": "The word of the newsletter", "period": "once"},
             15,
-            {"summary": "Find it in the November letter.", "tickets": 0, "reached": 0, "least": 1,
-             "is_met": False, "claimed": False, "needs_code": True},
+            {
+                "summary": "Find it in the November letter.",
+                "tickets": 0,
+                "reached": 0,
+                "least": 1,
+                "is_met": False,
+                "claimed": False,
+                "needs_code": True,
+            },
         ),
         (
             {"id": "first-hour", "title": "The first hour", "period": "once"},
             20,
-            {"summary": "Stay online for an hour in a row.", "tickets": 0, "reached": 1, "least": 1,
-             "is_met": True, "claimed": True},
+            {
+                "summary": "Stay online for an hour in a row.",
+                "tickets": 0,
+                "reached": 1,
+                "least": 1,
+                "is_met": True,
+                "claimed": True,
+            },
         ),
     )
 ]
 
-DRAWS = [{"id": "weekly-2969", "state": "open", "closes_ms": at(53.6), "title": "Weekly draw", "entered": 2}]
+DRAWS = [
+    {
+        "id": "weekly-2969",
+        "state": "open",
+        "closes_ms": at(53.6),
+        "title": "Weekly draw",
+        "entered": 2,
+    }
+]
 
 SETTINGS: Mapping[str, Any] = {
     "service": SERVICE,
@@ -238,7 +283,13 @@ HOLDER = {
     "multiplier": 2,
     "nft": {"token": "4711", "state": "held"},
     "today_units": UPTIME_S * 20,
-    "streak": {"days": 7, "checked_in": True, "next_units": 5 * UNITS_PER_POINT, "resets_ms": at(24)},
+    "pending_units": 599 * UNITS_PER_POINT,
+    "streak": {
+        "days": 7,
+        "checked_in": True,
+        "next_units": 5 * UNITS_PER_POINT,
+        "resets_ms": at(24),
+    },
     "points_units": 12_345_678 * 2880 // 100,
     "tickets": 1_204,
 }
@@ -266,7 +317,12 @@ STATES = (
         is_seen=True,
         prepare=see_numbers,
     ),
-    State("paused", status("paused", "you switched it off"), settings={"paused": True}, prepare=see_numbers),
+    State(
+        "paused",
+        status("paused", "you switched it off"),
+        settings={"paused": True},
+        prepare=see_numbers,
+    ),
     State(
         "other-service",
         status("stopped", "the service shows another key than before"),

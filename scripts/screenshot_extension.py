@@ -3,10 +3,10 @@
 
     python scripts/screenshot_extension.py DIRECTORY
 
-The page is the extension's own, in real Chromium with the extension loaded; only what the worker and
-the service would say is put in its place, so that every state can be had at once. The books behind it
-are real: their hashes, roots and paths are computed by protocols.ledger_records, and checked by the
-page. Needs Chromium and the project's `dev` requirements.
+The page is the extension's own, in real Chromium with the extension loaded; only what the worker
+and the service would say is put in its place, so that every state can be had at once. The books
+behind it are real: their hashes, roots and paths are computed by protocols.ledger_records, and
+checked by the page. Needs Chromium and the project's `dev` requirements.
 """
 
 import argparse
@@ -32,7 +32,8 @@ STORAGE = """
 values => {
   const listeners = { addListener() {} };
   const area = (kept) => ({
-    get: async (names) => typeof names === "string" ? { [names]: kept[names] } : { ...names, ...kept },
+    get: async (names) =>
+      typeof names === "string" ? { [names]: kept[names] } : { ...names, ...kept },
     set: async (changes) => { Object.assign(kept, changes); },
     remove: async (name) => { delete kept[name]; },
   });
@@ -46,7 +47,7 @@ values => {
 
 @dataclass(frozen=True)
 class Look:
-    """How a state is looked at: 200 % zoom leaves half of the popup's 800 × 600 in each direction."""
+    """How a state is looked at: 200 % zoom leaves half of the popup's 800 × 600 either way."""
 
     name: str
     scheme: str
@@ -72,6 +73,8 @@ def browser(chromium: str) -> Iterator[BrowserContext]:
             profile,
             executable_path=chromium,
             headless=False,
+            # Not UTC, so that it shows which times are local.
+            timezone_id="Europe/Berlin",
             args=[
                 "--headless=new",
                 "--no-sandbox",

@@ -53,9 +53,10 @@ function showBurning(standing, ticketUnits) {
 }
 
 function showNft({ nft, multiplier }) {
-  show("nft-form", !nft);
-  show("nft-unlink", Boolean(nft));
-  if (!nft) return say("nft-text", "A Kaisar NFT in your wallet doubles what uptime earns.");
+  const isLinked = nft.token !== null;
+  show("nft-form", !isLinked);
+  show("nft-unlink", isLinked);
+  if (!isLinked) return say("nft-text", "A Kaisar NFT in your wallet doubles what uptime earns.");
   const effect = multiplier === 2 ? "Uptime counts twice." : "";
   return say("nft-text", `Token #${nft.token}: ${nft.state}. ${effect}`.trim());
 }

@@ -20,6 +20,12 @@ export function showToday(standing, about) {
   showBar(standing, dayMs);
   say("points-today", formatPoints(standing.today_units));
   say("points-total", formatPoints(standing.points_units));
+  say(
+    "points-pending",
+    standing.pending_units
+      ? `in the ledger; ${formatPoints(standing.pending_units)} of yesterday are being booked`
+      : "in the ledger",
+  );
   say("multiplier", `×${standing.multiplier}`);
   say("multiplier-why", describeMultiplier(standing));
   say("tickets", standing.tickets.toLocaleString("en"));
@@ -29,12 +35,17 @@ export function showToday(standing, about) {
 /** What changes with every second. @param {number} nowMs by the service's clock */
 export function showCountdowns(standing, nowMs, offsetMs) {
   const { streak, day_ends_ms: endsMs, next_draw: drawn } = standing;
-  say("day-ends", `ends in ${formatCountdown(endsMs - nowMs)}`);
-  const leftMs = streak.resets_ms - nowMs;
-  const clock = formatClock(streak.resets_ms - offsetMs);
-  const what = streak.checked_in ? "Next check-in" : "Time left";
-  const limit = streak.checked_in ? `from ${clock}` : `until ${clock}`;
-  say("streak-reset", `${what}: ${formatCountdown(leftMs)} (${limit} your time, midnight UTC)`);
+  const leftMs = endsMs - nowMs;
+  say("day-ends", `ends in ${formatCountdown(leftMs)}`);
+  const left = formatCountdown(leftMs);
+  const clock = formatClock(endsMs - offsetMs);
+  if (streak.checked_in) {
+    say("streak-reset", `Next check-in in ${left}, from ${clock} your time (midnight UTC) on.`);
+  } else if (streak.days) {
+    say("streak-reset", `The row ends in ${left}, at ${clock} your time (midnight UTC).`);
+  } else {
+    say("streak-reset", `Time left: ${left}, until ${clock} your time (midnight UTC).`);
+  }
   say("tickets-draw", drawn ? `draw in ${formatCountdown(drawn.closes_ms - nowMs)}` : "");
 }
 
@@ -70,8 +81,8 @@ function describeBar({ segments_today: segments, uptime_today_s: seconds }) {
 }
 
 function describeMultiplier({ multiplier, nft }) {
-  if (multiplier === 2) return `NFT #${nft.token}`;
-  return nft ? `NFT #${nft.token}: ${nft.state}` : "no NFT linked";
+  if (nft.token === null) return "no NFT linked";
+  return multiplier === 2 ? `NFT #${nft.token}` : `NFT #${nft.token}: ${nft.state}`;
 }
 
 /** The seven days of check-in: those done, the next, and what each gives. */
