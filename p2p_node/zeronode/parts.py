@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from nacl.signing import SigningKey
 from sqlalchemy import Connection
@@ -20,15 +20,12 @@ from p2p_node.zeronode.http_types import HttpRefusal
 from p2p_node.zeronode.limits import Rates
 from p2p_node.zeronode.location import Locator, Place, store_place
 from p2p_node.zeronode.missions import Missions
-from p2p_node.zeronode.nft import find_link
 from p2p_node.zeronode.sessions import SessionBook
 from p2p_node.zeronode.settings import ZeroNodeSettings
-from p2p_node.zeronode.standing import LinkedToken, Live, read_standing
+from p2p_node.zeronode.standing import Live, read_standing
 from p2p_node.zeronode.tokens import Tokens
 from protocols.types import NetworkId, NodeKey, TimeMs, Wallet
 from protocols.zeronode_rules import ZeroNodeRules
-
-LINKED: Final = "linked; who owns it is read again when the day is over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +143,12 @@ class Service:
         now: TimeMs,
     ) -> Mapping[str, Any]:
         own = self.identity.service
-        home, link = find_home(connection, wallet), find_link(connection, wallet)
+        home = find_home(connection, wallet)
         live = Live(
             service=own,
             home=own if home is None else home.service,
             earning=earning,
             reason=reason,
             link_base=f"{self.public_url}/sign-in#ref=",
-            token=None if link is None else LinkedToken(str(link.token), link.linked_ms, LINKED),
         )
         return read_standing(connection, wallet, self.rules, now, live).to_json()
