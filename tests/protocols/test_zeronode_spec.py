@@ -115,7 +115,7 @@ def test_numbers_of_the_rule_are_those_of_the_code() -> None:
     for value in (
         f"`sent_ms` + {shown(uptime_gossip.BATCH_LIFETIME_MS)}",
         f"`sent_ms` − {uptime_gossip.BATCH_DAYS} · `day_ms`",
-        f"highest − {uptime_gossip.NUMBERS_REMEMBERED}",
+        f"the {uptime_gossip.NUMBERS_REMEMBERED} accepted batches with the highest numbers",
         f"fewer than {uptime_gossip.BATCHES_PER_MINUTE} batches",
         f"at most {shown(uptime_gossip.SERVICES_REMEMBERED)} services",
     ):
