@@ -4,7 +4,7 @@ Whoever hears a claim for an account that is at home here answers by telling its
 a service which was not there then learns of it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Column, Connection, insert, select, update
@@ -102,21 +102,14 @@ def is_home(connection: Connection, wallet: Wallet, own: NodeKey) -> bool:
     return found is not None and found.service == own
 
 
-def choose_homes(
-    connection: Connection, own: NodeKey, day: int, wallets: Sequence[Wallet]
-) -> Collection[Wallet]:
-    """Return those of the accounts whose uptime of a day is booked here."""
-    found: set[Wallet] = set()
-    for first in range(0, len(wallets), PAGE):
-        texts = [wallet_text(wallet) for wallet in wallets[first : first + PAGE]]
-        rows = connection.execute(
-            select(homes.c.wallet)
-            .where(homes.c.wallet.in_(texts))
-            .where(homes.c.service == own.hex())
-            .where(homes.c.first_day <= day)
-        )
-        found.update(map(parse_wallet, rows.scalars()))
-    return found
+def books_day(connection: Connection, wallet: Wallet, own: NodeKey, day: int) -> bool:
+    """Return whether the account's uptime of a day is booked here."""
+    found = connection.execute(
+        select(homes.c.wallet)
+        .where(homes.c.wallet == wallet_text(wallet))
+        .where(homes.c.service == own.hex(), homes.c.first_day <= day)
+    )
+    return found.one_or_none() is not None
 
 
 def require_home(connection: Connection, wallet: Wallet, own: NodeKey) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, insert
 from p2p_node.zeronode.database import Database
 from p2p_node.zeronode.homes import (
     AwayError,
-    choose_homes,
+    books_day,
     claim_home,
     find_home,
     hear_of_move,
@@ -115,7 +115,9 @@ def test_days_are_booked_from_the_first_one_of_the_home(database: Database) -> N
         claim_home(connection, ALICE, OWN, MINIMAL_RULES, NOW)
         set_home(connection, BOB, Home(OWN, NOW, NOW), day + 1)
         hear_opening(connection, OTHER, Opening(Wallet(bytes(20)), NOW), OWN, NOW)
-        wallets = (ALICE, BOB, Wallet(bytes(20)), Wallet(b"\x01" * 20))
-        assert choose_homes(connection, OWN, day - 1, wallets) == set()
-        assert choose_homes(connection, OWN, day, wallets) == {ALICE}
-        assert choose_homes(connection, OWN, day + 1, wallets) == {ALICE, BOB}
+        for wallet, first in ((ALICE, day), (BOB, day + 1)):
+            assert not books_day(connection, wallet, OWN, first - 1)
+            assert books_day(connection, wallet, OWN, first)
+            assert not books_day(connection, wallet, OTHER, first)
+        assert not books_day(connection, Wallet(bytes(20)), OWN, day)
+        assert not books_day(connection, Wallet(b"\x01" * 20), OWN, day)
