@@ -55,9 +55,7 @@ def read_facts(
     )
 
 
-def restore_facts(
-    connection: Connection, wallet: Wallet, facts: AccountFacts, now: TimeMs
-) -> None:
+def restore_facts(connection: Connection, wallet: Wallet, facts: AccountFacts, now: TimeMs) -> None:
     """Put back what travelled with an account. What is here of an earlier stay is kept."""
     text = wallet_text(wallet)
     for key in facts.keys:

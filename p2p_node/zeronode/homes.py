@@ -4,8 +4,8 @@ Whoever hears a claim for an account that is at home here answers by telling its
 a service which was not there then learns of it.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Column, Connection, insert, select, update
 
@@ -19,6 +19,10 @@ from protocols.zeronode_rules import ZeroNodeRules
 
 PAGE: Final = 500
 """Wallets in one statement."""
+
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class AwayError(Conflict):
@@ -102,14 +106,21 @@ def is_home(connection: Connection, wallet: Wallet, own: NodeKey) -> bool:
     return found is not None and found.service == own
 
 
-def books_day(connection: Connection, wallet: Wallet, own: NodeKey, day: int) -> bool:
-    """Return whether the account's uptime of a day is booked here."""
-    found = connection.execute(
-        select(homes.c.wallet)
-        .where(homes.c.wallet == wallet_text(wallet))
-        .where(homes.c.service == own.hex(), homes.c.first_day <= day)
-    )
-    return found.one_or_none() is not None
+def choose_homes(
+    connection: Connection, own: NodeKey, day: int, wallets: Sequence[Wallet]
+) -> Collection[Wallet]:
+    """Return those of the accounts whose uptime of a day is booked here."""
+    found: set[Wallet] = set()
+    for first in range(0, len(wallets), PAGE):
+        texts = [wallet_text(wallet) for wallet in wallets[first : first + PAGE]]
+        rows = connection.execute(
+            select(homes.c.wallet)
+            .where(homes.c.wallet.in_(texts))
+            .where(homes.c.service == own.hex())
+            .where(homes.c.first_day <= day)
+        )
+        found.update(map(parse_wallet, rows.scalars()))
+    return found
 
 
 def require_home(connection: Connection, wallet: Wallet, own: NodeKey) -> None:
@@ -117,6 +128,25 @@ def require_home(connection: Connection, wallet: Wallet, own: NodeKey) -> None:
     found = find_home(connection, wallet)
     if found is not None and found.service != own:
         raise AwayError(found.service, find_url(connection, found.service))
+
+
+def at_home(
+    own: NodeKey,
+    function: Callable[Concatenate[Connection, Wallet, Parameters], Result],
+) -> Callable[Concatenate[Connection, Wallet, Parameters], Result]:
+    """Return `function(connection, wallet, …)` that raises AwayError for an account at home
+    elsewhere, within the same transaction: it cannot leave in between."""
+
+    def guarded(
+        connection: Connection,
+        wallet: Wallet,
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        require_home(connection, wallet, own)
+        return function(connection, wallet, *args, **kwargs)
+
+    return guarded
 
 
 def find_url(connection: Connection, service: NodeKey) -> str:

@@ -1,10 +1,10 @@
 """An account leaves for another service, and arrives there: once, with all that it has.
 
-The old home takes the balances out through `moved:<new home>` and signs what left, in one transaction;
-whoever asks again gets the same departure. The new home puts them in through `moved:<old home>`,
-under a key made of the departure, so that a departure arrives once however often it is brought. What
-accounts hold in places that are not their home (tickets for somebody who was invited there, prizes of
-a draw) leaves in the same way, without any facts.
+The old home takes the balances out through `moved:<new home>` and signs what left, in one
+transaction; whoever asks again gets the same departure. The new home puts them in through
+`moved:<old home>`, under a key made of the departure, so that a departure arrives once however
+often it is brought. What an account holds where it is not at home (a ticket for somebody who was
+invited there, a prize of a draw) leaves in the same way, without any facts.
 """
 
 import hashlib
@@ -58,8 +58,8 @@ def depart(
 ) -> bytes:
     """Let an account leave, with its balances and facts; return the departure, signed.
 
-    From a service that is not its home, the balances leave for the home. NotFound for a service that
-    is not listed; NotYet while an earlier day is not booked; Conflict for this service itself;
+    From a service that is not its home, the balances leave for the home. NotFound for a service
+    that is not listed; NotYet while an earlier day is not booked; Conflict for this service itself;
     AwayError when the home is yet another.
     """
     own = NodeKey(bytes(key.verify_key))
@@ -171,9 +171,7 @@ def _take_home(
         raise Conflict("the departure is not of the account's home", home.service.hex())
     if home is not None and home.service == own and home.since_ms >= message.departed_ms:
         raise Conflict("the account came here after that departure")
-    set_home(
-        connection, message.wallet, Home(own, message.departed_ms, now), message.first_day
-    )
+    set_home(connection, message.wallet, Home(own, message.departed_ms, now), message.first_day)
 
 
 def _pay_missed_days(

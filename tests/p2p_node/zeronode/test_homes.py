@@ -6,7 +6,8 @@ from sqlalchemy import Connection, insert
 from p2p_node.zeronode.database import Database
 from p2p_node.zeronode.homes import (
     AwayError,
-    books_day,
+    at_home,
+    choose_homes,
     claim_home,
     find_home,
     hear_of_move,
@@ -115,9 +116,19 @@ def test_days_are_booked_from_the_first_one_of_the_home(database: Database) -> N
         claim_home(connection, ALICE, OWN, MINIMAL_RULES, NOW)
         set_home(connection, BOB, Home(OWN, NOW, NOW), day + 1)
         hear_opening(connection, OTHER, Opening(Wallet(bytes(20)), NOW), OWN, NOW)
-        for wallet, first in ((ALICE, day), (BOB, day + 1)):
-            assert not books_day(connection, wallet, OWN, first - 1)
-            assert books_day(connection, wallet, OWN, first)
-            assert not books_day(connection, wallet, OTHER, first)
-        assert not books_day(connection, Wallet(bytes(20)), OWN, day)
-        assert not books_day(connection, Wallet(b"\x01" * 20), OWN, day)
+        wallets = (ALICE, BOB, Wallet(bytes(20)), Wallet(b"\x01" * 20))
+        assert choose_homes(connection, OWN, day - 1, wallets) == set()
+        assert choose_homes(connection, OWN, day, wallets) == {ALICE}
+        assert choose_homes(connection, OWN, day + 1, wallets) == {ALICE, BOB}
+
+
+def test_what_is_done_at_home_is_not_done_for_a_guest(database: Database) -> None:
+    def double(connection: Connection, wallet: Wallet, number: int) -> int:
+        return number * 2
+
+    with database.transaction() as connection:
+        claim_home(connection, ALICE, OWN, MINIMAL_RULES, NOW)
+        hear_opening(connection, OTHER, Opening(BOB, NOW), OWN, NOW)
+        assert at_home(OWN, double)(connection, ALICE, 4) == 8
+        with pytest.raises(AwayError):
+            at_home(OWN, double)(connection, BOB, 4)
