@@ -20,6 +20,7 @@ from tests.vectors.builders import (
     epochs,
     gossip,
     leases,
+    ledger,
     messages,
     reports,
     rewards,
@@ -42,6 +43,7 @@ FILES: dict[str, Callable[[], Any]] = {
     **rewards.FILES,
     **scoring.FILES,
     **leases.FILES,
+    **ledger.FILES,
     **draws.FILES,
     **gossip.FILES,
 }

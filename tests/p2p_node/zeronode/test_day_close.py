@@ -187,7 +187,7 @@ async def test_days_are_closed_in_order(database: Database) -> None:
 async def test_an_interrupted_close_goes_on(
     database: Database, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
-    """Three batches, the look for a fourth, and the root: each fails once, having done everything but the commit."""
+    """Three batches, the look for a fourth, the root: each fails once before its commit."""
     wallets = [Wallet(number.to_bytes(20, "big")) for number in range(5)]
     for wallet in wallets:
         fill(database, wallet)
