@@ -28,7 +28,7 @@ from p2p_node.zeronode.ledger import (
 )
 from p2p_node.zeronode.network_tables import arrivals, departures
 from p2p_node.zeronode.refusals import Conflict, NotFound, NotYet
-from p2p_node.zeronode.uptime_book import unpaid_stretches_of
+from p2p_node.zeronode.uptime_book import KEPT_DAYS, unpaid_stretches_of
 from protocols.account_facts import AccountFacts
 from protocols.envelopes import Verified, seal
 from protocols.types import NodeKey, TimeMs, Wallet
@@ -183,7 +183,8 @@ def _pay_missed_days(
     """
     message = verified.message
     wallet, account = message.wallet, user_account(message.wallet)
-    for day in range(message.first_day, first_unbooked_day(connection, wallet)):
+    booked = min(first_unbooked_day(connection, wallet), message.first_day + KEPT_DAYS)
+    for day in range(message.first_day, booked):
         stretches = unpaid_stretches_of(connection, wallet, day)
         units = compute_day(stretches, day, view.rules, None, None).units
         if units:
@@ -197,7 +198,7 @@ def _pay_missed_days(
 
 
 def _require_booked(connection: Connection, wallet: Wallet, today: int) -> None:
-    for day in range(first_unbooked_day(connection, wallet), today):
+    for day in range(max(first_unbooked_day(connection, wallet), today - KEPT_DAYS), today):
         if unpaid_stretches_of(connection, wallet, day):
             raise NotYet("an earlier day is not booked yet", f"day {day}")
 

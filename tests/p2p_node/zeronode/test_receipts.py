@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import trio
 from nacl.signing import SigningKey
 from sqlalchemy import Connection
+from trio.testing import MockClock
 
 from p2p_node.clock import Clock
 from p2p_node.net.settings import NetworkSettings
@@ -145,11 +145,6 @@ class World:
         await trio.sleep(0.5)
 
 
-@pytest.fixture
-def autojump(autojump_clock: trio.testing.MockClock) -> None:
-    """Virtual time."""
-
-
 @asynccontextmanager
 async def open_world(directory: Path, hub: FakeHub | None = None) -> AsyncIterator[World]:
     hub = hub or FakeHub()
@@ -183,8 +178,7 @@ async def open_world(directory: Path, hub: FakeHub | None = None) -> AsyncIterat
             database.close()
 
 
-@pytest.mark.usefixtures("autojump")
-async def test_what_one_answered_for_all_know(tmp_path: Path) -> None:
+async def test_what_one_answered_for_all_know(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_world(tmp_path) as world:
         world.note(0, ALICE, stretch(0, 5), stretch(8, 9))
         world.note(1, ALICE, stretch(4, 7))
@@ -196,8 +190,7 @@ async def test_what_one_answered_for_all_know(tmp_path: Path) -> None:
             assert find_url(connection, SERVICES[0]) == "https://0.example"
 
 
-@pytest.mark.usefixtures("autojump")
-async def test_who_is_not_listed_is_not_believed(tmp_path: Path) -> None:
+async def test_who_is_not_listed_is_not_believed(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_world(tmp_path) as world:
         world.note(2, ALICE, stretch(0, 5))
         await trio.sleep(4)
@@ -207,8 +200,9 @@ async def test_who_is_not_listed_is_not_believed(tmp_path: Path) -> None:
         assert not counters.bugs
 
 
-@pytest.mark.usefixtures("autojump")
-async def test_forged_replayed_and_impossible_batches_are_counted(tmp_path: Path) -> None:
+async def test_forged_replayed_and_impossible_batches_are_counted(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
     async with open_world(tmp_path) as world:
         now = world.clock.now()
         batch = ReceiptBatch(number=7, sent_ms=now, url="", receipts=b"", openings=b"", moves=b"")
@@ -228,8 +222,9 @@ async def test_forged_replayed_and_impossible_batches_are_counted(tmp_path: Path
         assert not world.networks[0].counters.bugs
 
 
-@pytest.mark.usefixtures("autojump")
-async def test_what_was_lost_is_told_again_when_the_day_is_over(tmp_path: Path) -> None:
+async def test_what_was_lost_is_told_again_when_the_day_is_over(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
     hub = FakeHub()
     async with open_world(tmp_path, hub) as world:
         hub.cut(SERVICES[0], SERVICES[1])
@@ -246,14 +241,16 @@ async def test_what_was_lost_is_told_again_when_the_day_is_over(tmp_path: Path) 
         before_close = RULES.close_time(DAY) - 500
         await world.clock.sleep_until(TimeMs(before_close))
         assert world.known_to(1, ALICE) == (stretch(0, 5),)
+        await trio.sleep(2)
         with world.databases[1].reading() as connection:
             home = find_home(connection, ALICE)
         assert home is not None
         assert home.service == SERVICES[0]
 
 
-@pytest.mark.usefixtures("autojump")
-async def test_numbers_taken_before_a_restart_are_not_taken_again(tmp_path: Path) -> None:
+async def test_numbers_taken_before_a_restart_are_not_taken_again(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
     async with open_world(tmp_path) as world:
         await world.publish(1, ReceiptBatch(5, NOW, "", b"", b"", b""))
         await trio.sleep(1)
@@ -262,8 +259,9 @@ async def test_numbers_taken_before_a_restart_are_not_taken_again(tmp_path: Path
         assert world.networks[0].counters.refused[UPTIME_TOPIC, "old number"] == 1
 
 
-@pytest.mark.usefixtures("autojump")
-async def test_a_flood_finds_no_place_and_the_service_stays_up(tmp_path: Path) -> None:
+async def test_a_flood_finds_no_place_and_the_service_stays_up(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
     async with open_world(tmp_path) as world:
         sealed = [
             seal(KEYS[1], NETWORK, ReceiptBatch(number, NOW, "", b"", b"", b""))
