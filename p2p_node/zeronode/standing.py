@@ -13,6 +13,7 @@ from p2p_node.zeronode.accounts import require_account, wallet_text
 from p2p_node.zeronode.check_in import read_streak
 from p2p_node.zeronode.ledger import Unit, balances_of, user_account
 from p2p_node.zeronode.location import Location, read_location
+from p2p_node.zeronode.nft import find_link
 from p2p_node.zeronode.referrals import (
     Referral,
     count_invited,
@@ -40,15 +41,6 @@ class NextDraw:
 
 
 @dataclass(frozen=True)
-class LinkedToken:
-    """An NFT that an account linked: its number in decimal, since when, and what is known of it."""
-
-    token: str
-    linked_ms: TimeMs
-    state: str
-
-
-@dataclass(frozen=True)
 class Live:
     """What a service knows at this moment and no table says.
 
@@ -61,7 +53,6 @@ class Live:
     earning: bool
     reason: str
     link_base: str = ""
-    token: LinkedToken | None = None
     next_draw: NextDraw | None = None
 
 
@@ -94,6 +85,7 @@ class Standing:
 
     wallet: Wallet
     live: Live
+    token: int | None
     now_ms: int
     day: int
     day_ends_ms: int
@@ -111,7 +103,7 @@ class Standing:
         """Return the answer of GET /v1/account."""
         live, invitation = self.live, self.referral.referral
         waiting = Waiting.NONE if invitation is None else invitation.waiting
-        token, draw, coarse = live.token, live.next_draw, self.location.coarse
+        token, draw, coarse = self.token, live.next_draw, self.location.coarse
         return {
             "wallet": wallet_text(self.wallet),
             "home": live.home == live.service,
@@ -127,8 +119,9 @@ class Standing:
             "tickets": self.tickets,
             "multiplier": 1 if token is None else 2,
             "nft": {
-                "token": None if token is None else token.token,
-                "state": "none" if token is None else token.state,
+                # A token's number may be larger than what JSON readers keep exact.
+                "token": None if token is None else str(token),
+                "state": "none" if token is None else "linked",
             },
             "streak": {
                 "days": self.streak.days,
@@ -165,7 +158,8 @@ def read_standing(
     """Return what an account has and does at `now_ms`; NotFound if it never signed in here."""
     account = require_account(connection, wallet)
     today = rules.day_of(TimeMs(now_ms))
-    linked_ms = None if live.token is None else live.token.linked_ms
+    link = find_link(connection, wallet)
+    linked_ms = None if link is None else link.linked_ms
     stretches = unpaid_stretches_of(connection, wallet, today)
     uptime = compute_day(stretches, today, rules, linked_ms, None)
     held = balances_of(connection, user_account(wallet))
@@ -173,6 +167,7 @@ def read_standing(
     return Standing(
         wallet=wallet,
         live=live,
+        token=None if link is None else link.token,
         now_ms=now_ms,
         day=today,
         day_ends_ms=rules.day_end(today),

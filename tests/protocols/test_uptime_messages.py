@@ -1,10 +1,13 @@
 """What services tell one another, on values that no vector has."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.envelopes import ENVELOPE_OVERHEAD
+from protocols.envelopes import ENVELOPE_OVERHEAD, seal
 from protocols.errors import GossipIgnore, LocalError, MalformedError, RemoteError
 from protocols.types import Digest, NodeKey, TimeMs, Wallet
 from protocols.uptime import Stretch
@@ -13,6 +16,7 @@ from protocols.uptime_gossip import (
     BatchEquivocation,
     ReceiptMemory,
     ServiceView,
+    make_tellable,
     validate_receipts_gossip,
 )
 from protocols.uptime_homes import SETTLED_MS, Home, hear_claim, hear_move
@@ -35,9 +39,9 @@ from protocols.uptime_messages import (
 )
 from protocols.zeronode_frames import MAX_CLIENT_CHARS, Hello, decode_client_frame
 from protocols.zeronode_frames import decode_service_frame as decode_service
-from protocols.zeronode_rules import MAINNET_RULES
+from protocols.zeronode_rules import MAINNET_RULES, MINIMAL_RULES
 from tests.protocols.strategies import messages
-from tests.protocols.zeronode_world import NETWORK, START, public, wallet_of
+from tests.protocols.zeronode_world import NETWORK, START, key_of, public, wallet_of
 
 wallets = st.sampled_from([wallet_of(str(number)) for number in range(5)])
 times = st.integers(0, MAX_TIME_MS).map(TimeMs)
@@ -78,6 +82,7 @@ def test_openings_and_moves_come_back_in_order(
 
 def test_a_row_too_many_is_neither_written_nor_read() -> None:
     somebody = wallet_of("somebody")
+    assert len(unpack_receipts(pack_receipts([receipt(5, 1)] * MAX_RECEIPTS))) == MAX_RECEIPTS
     with pytest.raises(LocalError, match="1001 rows, at most 1000"):
         pack_receipts([receipt(5, 1)] * (MAX_RECEIPTS + 1))
     with pytest.raises(LocalError, match="501 rows, at most 500"):
@@ -166,10 +171,53 @@ def test_no_batch_is_taken_twice_however_they_come(arrivals: list[tuple[int, int
         elif refusal.reason == "seen before":
             assert taken[number] == content
         elif refusal.reason == "old number":
-            assert number <= max(taken) - NUMBERS_REMEMBERED
+            assert sum(each > number for each in taken) >= NUMBERS_REMEMBERED
         else:
             assert refusal.reason == "too frequent"
     assert memory.highest_of(service) == max(taken, default=None)
+
+
+TELLING = replace(MINIMAL_RULES, day_ms=100)
+"""Days so short that every moment can be looked at."""
+
+tellings = st.lists(
+    st.builds(receipt, st.integers(0, 500), st.integers(1, 300), st.sampled_from(["a", "b", "c"])),
+    max_size=8,
+)
+
+
+@given(tellings, st.integers(0, 600))
+def test_what_is_made_to_be_told_is_accepted_and_is_all_of_it(
+    rows: list[Receipt], sent_ms: int
+) -> None:
+    told = make_tellable(rows, TimeMs(sent_ms), TELLING)
+    batch = ReceiptBatch(0, TimeMs(sent_ms), "", pack_receipts(told), b"", b"")
+    data = seal(key_of("service"), NETWORK, batch)
+    view = ServiceView(NETWORK, frozenset([public("service")]), TELLING)
+    judged = validate_receipts_gossip(ReceiptMemory(), view, data, TimeMs(sent_ms))
+    assert judged.receipts == told
+
+    def moments(receipts: Iterable[Receipt]) -> set[tuple[bytes, int]]:
+        return {
+            (each.wallet, moment)
+            for each in receipts
+            for moment in range(each.stretch.start_ms, each.stretch.end_ms)
+        }
+
+    earliest = sent_ms - 200
+    expected = {(who, when) for who, when in moments(rows) if earliest <= when < sent_ms}
+    assert moments(told) == expected
+    for each in told:
+        assert TELLING.day_of(each.stretch.start_ms) == TELLING.day_of(
+            TimeMs(each.stretch.end_ms - 1)
+        )
+
+
+def test_a_session_over_midnight_is_told_by_days() -> None:
+    """Two rows of one session that touch at midnight must not become one longer than a day."""
+    day = MAINNET_RULES.day_ms
+    rows = [receipt(START, day), receipt(START + day, 20_000)]
+    assert make_tellable(rows, TimeMs(START + day + 20_000), MAINNET_RULES) == tuple(rows)
 
 
 def test_the_memory_is_bounded() -> None:
@@ -238,6 +286,10 @@ def test_only_the_home_gives_an_account_away() -> None:
     assert hear_move(known, public("c"), move, later) == known
     moved = hear_move(known, public("a"), move, later)
     assert moved == home("b", 3, 4)
+    at_once = Move(move.wallet, move.destination, TimeMs(NOW - 5))
+    assert hear_move(known, public("a"), at_once, later) == home("b", -5, 4)
+    too_early = Move(move.wallet, move.destination, TimeMs(NOW - 6))
+    assert hear_move(known, public("a"), too_early, later) == known
     # It is settled at once.
     assert hear_claim(moved, public("a"), TimeMs(NOW - 5), later) == moved
 

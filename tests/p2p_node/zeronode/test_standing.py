@@ -9,11 +9,11 @@ from p2p_node.zeronode.database import AsyncDatabase, Database
 from p2p_node.zeronode.day_close import Facts, close_day
 from p2p_node.zeronode.ledger import Unit, balance, user_account
 from p2p_node.zeronode.location import Place, put_position, store_place
+from p2p_node.zeronode.nft import link
 from p2p_node.zeronode.referrals import bind_referral, make_share_finder, settle_gates
 from p2p_node.zeronode.refusals import NotFound
 from p2p_node.zeronode.standing import (
     MAX_SEGMENTS,
-    LinkedToken,
     Live,
     NextDraw,
     Standing,
@@ -107,6 +107,7 @@ def test_all_that_an_account_can_have(database: Database) -> None:
         run_node(connection, ALICE, at(DAY, HOUR), 7 * HOUR)
         settle_gates(connection, RULES, at(DAY, 8 * HOUR))
         check_in(connection, ALICE, RULES, at(DAY, 8 * HOUR))
+        link(connection, ALICE, 7, TimeMs(at(DAY, 2 * HOUR)))
         store_place(connection, ALICE, Place("VN", "Hanoi", "Example Net"), at(DAY))
         put_position(connection, ALICE, Position(210, 1_058), at(DAY))
     live = Live(
@@ -114,7 +115,6 @@ def test_all_that_an_account_can_have(database: Database) -> None:
         NodeKey(b"h" * 32),
         earning=False,
         reason="another browser of this account earns",
-        token=LinkedToken("7", TimeMs(at(DAY, 2 * HOUR)), "held"),
         next_draw=NextDraw("weekly-1", at(DAY + 3)),
     )
     shown = read(database, at(DAY, 8 * HOUR), live).to_json()
@@ -125,7 +125,7 @@ def test_all_that_an_account_can_have(database: Database) -> None:
     assert shown["today_units"] == 7 * 3_600 * 10 + 6 * 3_600 * 10
     assert shown["points_units"] == CHECK_IN_POINTS[0] * UNITS_PER_POINT
     assert (shown["tickets"], shown["multiplier"]) == (1, 2)
-    assert shown["nft"] == {"token": "7", "state": "held"}
+    assert shown["nft"] == {"token": "7", "state": "linked"}
     assert shown["streak"] == {
         "days": 1,
         "checked_in": True,
