@@ -4,8 +4,8 @@ Whoever hears a claim for an account that is at home here answers by telling its
 a service which was not there then learns of it.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Final
 
 from sqlalchemy import Column, Connection, insert, select, update
 
@@ -19,10 +19,6 @@ from protocols.zeronode_rules import ZeroNodeRules
 
 PAGE: Final = 500
 """Wallets in one statement."""
-
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 
 class AwayError(Conflict):
@@ -128,25 +124,6 @@ def require_home(connection: Connection, wallet: Wallet, own: NodeKey) -> None:
     found = find_home(connection, wallet)
     if found is not None and found.service != own:
         raise AwayError(found.service, find_url(connection, found.service))
-
-
-def at_home(
-    own: NodeKey,
-    function: Callable[Concatenate[Connection, Wallet, Parameters], Result],
-) -> Callable[Concatenate[Connection, Wallet, Parameters], Result]:
-    """Return `function(connection, wallet, …)` that raises AwayError for an account at home
-    elsewhere, within the same transaction: it cannot leave in between."""
-
-    def guarded(
-        connection: Connection,
-        wallet: Wallet,
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Result:
-        require_home(connection, wallet, own)
-        return function(connection, wallet, *args, **kwargs)
-
-    return guarded
 
 
 def find_url(connection: Connection, service: NodeKey) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from nacl.signing import SigningKey
 from sqlalchemy import Connection
@@ -26,6 +26,9 @@ from p2p_node.zeronode.standing import Live, read_standing
 from p2p_node.zeronode.tokens import Tokens
 from protocols.types import NetworkId, NodeKey, TimeMs, Wallet
 from protocols.zeronode_rules import ZeroNodeRules
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class Service:
     version: str
     public_url: str = ""
     origins: frozenset[str] = frozenset()
+    listed: Callable[[], frozenset[NodeKey]] = frozenset
+    """The services that the chain lists now; none without a chain."""
 
     def now(self) -> TimeMs:
         """Return Unix milliseconds, by a clock that nobody sets."""
@@ -128,6 +133,22 @@ class Service:
     async def require_home(self, wallet: Wallet) -> None:
         """Raise AwayError for an account whose home is another service."""
         await self.database.read(require_home, wallet, self.identity.service)
+
+    async def run_at_home(
+        self,
+        wallet: Wallet,
+        function: Callable[Concatenate[Connection, Parameters], Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Return function(connection, …), called in one transaction that also looks whether the
+        account is at home here: it cannot leave in between. Raises AwayError."""
+
+        def guarded(connection: Connection) -> Result:
+            require_home(connection, wallet, self.identity.service)
+            return function(connection, *args, **kwargs)
+
+        return await self.database.run(guarded)
 
     async def read_standing(self, wallet: Wallet) -> Mapping[str, Any]:
         """Return all that an account's owner is shown."""

@@ -17,6 +17,7 @@ from p2p_node.clock import Clock
 from p2p_node.zeronode import (
     api_account,
     api_ledger,
+    api_moving,
     api_rewards,
     api_service,
     api_sign_in,
@@ -64,6 +65,7 @@ def make_routes() -> Routes[Service]:
         *api_sign_in.ROUTES,
         *api_account.ROUTES,
         *api_ledger.ROUTES,
+        *api_moving.ROUTES,
         *api_rewards.ROUTES,
     )
 

@@ -6,7 +6,6 @@ from sqlalchemy import Connection, insert
 from p2p_node.zeronode.database import Database
 from p2p_node.zeronode.homes import (
     AwayError,
-    at_home,
     choose_homes,
     claim_home,
     find_home,
@@ -120,15 +119,3 @@ def test_days_are_booked_from_the_first_one_of_the_home(database: Database) -> N
         assert choose_homes(connection, OWN, day - 1, wallets) == set()
         assert choose_homes(connection, OWN, day, wallets) == {ALICE}
         assert choose_homes(connection, OWN, day + 1, wallets) == {ALICE, BOB}
-
-
-def test_what_is_done_at_home_is_not_done_for_a_guest(database: Database) -> None:
-    def double(connection: Connection, wallet: Wallet, number: int) -> int:
-        return number * 2
-
-    with database.transaction() as connection:
-        claim_home(connection, ALICE, OWN, MINIMAL_RULES, NOW)
-        hear_opening(connection, OTHER, Opening(BOB, NOW), OWN, NOW)
-        assert at_home(OWN, double)(connection, ALICE, 4) == 8
-        with pytest.raises(AwayError):
-            at_home(OWN, double)(connection, BOB, 4)

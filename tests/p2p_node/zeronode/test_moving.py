@@ -222,8 +222,8 @@ def test_facts_travel(places: list[Place]) -> None:
     a.open()
     text = wallet_text(ALICE)
     with a.database.transaction() as connection:
-        bind_key(connection, ALICE, KEY, NOW)
-        bind_key(connection, ALICE, LOST_KEY, NOW)
+        bind_key(connection, ALICE, KEY, RULES, NOW)
+        bind_key(connection, ALICE, LOST_KEY, RULES, NOW)
         revoke_key(connection, ALICE, LOST_KEY, NOW)
         connection.execute(insert(streaks).values(wallet=text, days=4, last_day=DAY))
         connection.execute(
