@@ -224,7 +224,7 @@ class Books(RuleBasedStateMachine):
         day = self.day
         self.day += 1
         with self.database.reading() as connection:
-            assert find_day(connection, RULES, self.now - 1) is None
+            assert find_day(connection, RULES, self.now - 1) != day
             found = find_day(connection, RULES, self.now)
         if found is None:
             return
