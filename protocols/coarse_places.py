@@ -5,6 +5,7 @@ and without floating point: Bhaskara's approximation of the sine is right to 0.2
 less than a tenth of a degree and the databases of addresses leave open.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 from typing import Final
@@ -12,6 +13,40 @@ from typing import Final
 from protocols.errors import MalformedError
 
 EARTH_RADIUS_KM: Final = 6_371
+
+USUAL_EXTENT_KM: Final = 2_000
+"""No country is longer, except these."""
+
+EXTENTS_KM: Final[Mapping[str, int]] = {
+    "AR": 3_700,
+    "AU": 4_500,
+    "BR": 4_400,
+    "CA": 5_600,
+    "CD": 2_500,
+    "CL": 5_000,
+    "CN": 5_300,
+    "DZ": 2_500,
+    "ES": 2_400,
+    "FM": 3_000,
+    "GL": 2_700,
+    "ID": 5_300,
+    "IN": 3_300,
+    "IR": 2_400,
+    "JP": 3_200,
+    "KI": 4_700,
+    "KZ": 3_100,
+    "MM": 2_200,
+    "MN": 2_500,
+    "MX": 3_400,
+    "NO": 2_700,
+    "PE": 2_200,
+    "PT": 2_400,
+    "RU": 7_600,
+    "SA": 2_400,
+    "US": 9_000,
+}
+"""Kilometres between the farthest points of long countries, rounded up, islands included."""
+
 _HALF_TURN: Final = 1_800
 _SCALE: Final = 1_000_000
 
@@ -39,16 +74,17 @@ def measure_km(first: Position, second: Position) -> int:
 
 
 def is_mismatch(
-    own: Position, derived: Position | None, radius_km: int, most_km: int
+    own: Position, derived: Position | None, radius_km: int, country: str
 ) -> bool | None:
-    """Return whether what the browser says cannot fit what the network's address says.
+    """Return whether what the browser says cannot be in the country that the address says.
 
-    None if that cannot be told, because the database gives no position for the address.
-    `radius_km` is the database's own uncertainty, `most_km` what is tolerated beyond it.
+    `derived` is where a database puts the address, off by `radius_km`, and `country` its ISO code.
+    Addresses are often registered at the other end of their country, so that only a distance
+    tells which is longer than that country. None where the database gives no position.
     """
     if derived is None:
         return None
-    return measure_km(own, derived) > radius_km + most_km
+    return measure_km(own, derived) > radius_km + EXTENTS_KM.get(country, USUAL_EXTENT_KM)
 
 
 def _point(position: Position) -> tuple[int, int, int]:

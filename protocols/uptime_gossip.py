@@ -7,7 +7,7 @@ listed service said so, no more: what it says is not proven, only signed.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -16,6 +16,7 @@ from protocols.envelopes import Verified, open_envelope
 from protocols.errors import ForgedError, GossipIgnore, GossipReject, MalformedError
 from protocols.params import CLOCK_DISPARITY_MS
 from protocols.types import Digest, NetworkId, NodeKey, TimeMs, Wallet
+from protocols.uptime import Stretch, clip
 from protocols.uptime_messages import (
     Departure,
     Move,
@@ -39,7 +40,7 @@ BATCH_DAYS: Final = 2
 to be booked."""
 
 NUMBERS_REMEMBERED: Final = 64
-"""Batches of one service that may overtake one another."""
+"""Batches of one service that may overtake one another. Their numbers need not be neighbours."""
 
 BATCHES_PER_MINUTE: Final = 120
 """Of one service, in each minute of arrival: 120,000 receipts, a hundred times what 2,000 sessions
@@ -92,8 +93,8 @@ class _Heard:
 
     highest: int = -1
     floor: int = -1
-    """Nothing up to this number is accepted any more."""
-    bodies: OrderedDict[int, Digest] = field(default_factory=OrderedDict)
+    """The highest number forgotten: nothing up to it is accepted any more."""
+    bodies: dict[int, Digest] = field(default_factory=dict)
     minute: int = -1
     in_minute: int = 0
 
@@ -126,7 +127,7 @@ class ReceiptMemory:
             raise GossipIgnore("seen before")
         if known is not None:
             raise BatchEquivocation(service, number, known)
-        if number <= max(heard.floor, heard.highest - NUMBERS_REMEMBERED):
+        if number <= heard.floor:
             raise GossipIgnore("old number")
         if heard.minute == now // 60_000 and heard.in_minute >= BATCHES_PER_MINUTE:
             raise GossipIgnore("too frequent")
@@ -136,8 +137,9 @@ class ReceiptMemory:
         heard = self._touch(service)
         heard.highest = max(heard.highest, number)
         heard.bodies[number] = body
-        for old in [each for each in heard.bodies if each <= heard.highest - NUMBERS_REMEMBERED]:
-            del heard.bodies[old]
+        if len(heard.bodies) > NUMBERS_REMEMBERED:
+            heard.floor = min(heard.bodies)
+            del heard.bodies[heard.floor]
         minute = now // 60_000
         heard.in_minute = heard.in_minute + 1 if heard.minute == minute else 1
         heard.minute = minute
@@ -188,6 +190,25 @@ def validate_receipts_gossip(
     return judged
 
 
+def make_tellable(
+    receipts: Iterable[Receipt], sent_ms: TimeMs, rules: ZeroNodeRules
+) -> tuple[Receipt, ...]:
+    """Make of a service's receipts what the rule takes in a batch of this time.
+
+    Each account's union, cut where days end. What is too old, or lies after `sent_ms`, is left out.
+    """
+    told: dict[Wallet, list[Stretch]] = {}
+    for each in receipts:
+        told.setdefault(each.wallet, []).append(each.stretch)
+    earliest = max(0, sent_ms - BATCH_DAYS * rules.day_ms)
+    return tuple(
+        Receipt(wallet, piece)
+        for wallet in sorted(told)
+        for stretch in clip(told[wallet], earliest, sent_ms)
+        for piece in _cut_at_days(stretch, rules)
+    )
+
+
 def check_departure(
     view: ServiceView, data: bytes, own: NodeKey, now: TimeMs
 ) -> Verified[Departure]:
@@ -210,6 +231,11 @@ def check_departure(
     if departure.first_day not in (day, day + 1):
         raise MalformedError("bad departure", "wrong first day")
     return verified
+
+
+def _cut_at_days(stretch: Stretch, rules: ZeroNodeRules) -> Iterator[Stretch]:
+    for day in range(rules.day_of(stretch.start_ms), rules.day_of(stretch.end_ms) + 1):
+        yield from clip([stretch], rules.day_start(day), rules.day_end(day))
 
 
 def _read_rows(verified: Verified[ReceiptBatch]) -> JudgedBatch:

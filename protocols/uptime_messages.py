@@ -21,7 +21,9 @@ KiB."""
 MAX_OPENINGS: Final = 500
 MAX_MOVES: Final = 200
 MAX_URL_CHARS: Final = 128
-MAX_FACTS_BYTES: Final = 8_192
+MAX_FACTS_BYTES: Final = 16_384
+"""64 keys, as many missions and more take 15,000."""
+
 
 MAX_LENGTH_MS: Final = (1 << 32) - 1
 MAX_TIME_MS: Final = (1 << 62) - 1

@@ -40,6 +40,10 @@ MAX_CLIENT_CHARS: Final = 1_024
 MAX_SERVICE_CHARS: Final = 32_768
 """Of a service's message; a credit brings the account along, some 4,000."""
 
+MAX_BRACKETS: Final = 512
+"""Opening brackets in a message: some 60 in the largest. Python's parser is recursive, and where a
+library has raised the limit of recursion a deep message would end the process."""
+
 MAX_AGENT_CHARS: Final = 64
 MAX_REASON_CHARS: Final = 128
 MAX_MS: Final = (1 << 53) - 1
@@ -187,10 +191,12 @@ def decode_service_frame(text: str) -> ServiceFrame:
 def _decode(text: str, max_chars: int, kinds: Mapping[str, type[FrameT]]) -> FrameT:
     if len(text) > max_chars:
         raise MalformedError("oversized", f"{len(text)} characters, at most {max_chars}")
+    if text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise MalformedError("too many brackets")
     try:
         values = json.loads(text, object_pairs_hook=_collect, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        # A ValueError as well where an integer has thousands of digits.
+    except ValueError as error:
+        # Also where an integer has thousands of digits.
         raise MalformedError("not JSON", type(error).__name__) from None
     if not isinstance(values, dict):
         raise MalformedError("not an object", type(values).__name__)

@@ -12,6 +12,8 @@ from sqlalchemy import BigInteger, Column, Connection, Table, func, inspect, sel
 
 from p2p_node.zeronode import (
     account_tables,
+    chain_tables,
+    draw_tables,
     ledger_tables,
     network_tables,
     uptime_tables,
@@ -21,6 +23,8 @@ from p2p_node.zeronode.metadata import metadata
 
 TABLES: Final = (
     account_tables,
+    chain_tables,
+    draw_tables,
     ledger_tables,
     network_tables,
     uptime_tables,
@@ -43,7 +47,12 @@ Step = Callable[[Connection], None]
 _STEPS: Final[tuple[Step, ...]] = ()
 """What leads from version 1 to 2, from 2 to 3, …"""
 
-APPEND_ONLY: Final = (*ledger_tables.APPEND_ONLY, *uptime_tables.APPEND_ONLY)
+APPEND_ONLY: Final = (
+    *ledger_tables.APPEND_ONLY,
+    *uptime_tables.APPEND_ONLY,
+    *chain_tables.APPEND_ONLY,
+    *draw_tables.APPEND_ONLY,
+)
 NEVER_DELETED: Final = ledger_tables.NEVER_DELETED
 
 

@@ -38,10 +38,13 @@ def test_known_distances() -> None:
 
 
 def test_a_mismatch_is_told_only_where_it_can_be() -> None:
-    assert is_mismatch(HANOI, None, 0, 100) is None
-    assert is_mismatch(HANOI, BERLIN, 500, 2_000) is True
-    assert is_mismatch(HANOI, SAIGON, 0, 2_000) is False
-    assert is_mismatch(HANOI, SAIGON, 500, 500) is True
+    assert is_mismatch(HANOI, None, 0, "VN") is None
+    assert is_mismatch(HANOI, BERLIN, 500, "VN") is True
+    assert is_mismatch(HANOI, BERLIN, 6_000, "VN") is False
+    assert is_mismatch(HANOI, SAIGON, 0, "VN") is False
+    # New York and Los Angeles are in one country, New York and Berlin in no country of that size.
+    assert is_mismatch(Position(407, -740), Position(341, -1_182), 0, "US") is False
+    assert is_mismatch(Position(407, -740), Position(341, -1_182), 0, "VN") is True
 
 
 @pytest.mark.parametrize(("lat", "lon"), [(901, 0), (-901, 0), (0, 1_801), (0, -1_801)])

@@ -98,6 +98,10 @@ def _flood(count: int) -> tuple[tuple[bytes, int], ...]:
     return tuple((batch(**{**EMPTY, "number": number}), NOW) for number in range(count))
 
 
+def _sparse(count: int) -> tuple[bytes, ...]:
+    return tuple(batch(**{**EMPTY, "number": 1_000 * number + 1_000}) for number in range(count))
+
+
 USUAL = batch()
 SPOILT = USUAL[:-1] + bytes([USUAL[-1] ^ 1])
 NEXT = NOW // 60_000 * 60_000 + 60_000
@@ -115,7 +119,13 @@ GOSSIP: list[Case] = [
         "accept",
         seen=((USUAL, NOW),),
     ),
-    case("overtaken", batch(number=5), "accept", seen=((batch(number=68), NOW),)),
+    case("overtaken", batch(number=5), "accept", seen=((batch(number=NOW), NOW),)),
+    case(
+        "overtaken by 63",
+        batch(number=6),
+        "accept",
+        seen=tuple((each, NOW) for each in _sparse(63)),
+    ),
     case("after a restart", batch(number=6), "accept", highest={"service": 5}),
     case(
         "in the next minute",
@@ -132,7 +142,11 @@ GOSSIP: list[Case] = [
         "another one with the number", batch(url=""), "ignore", "equivocation", seen=((USUAL, NOW),)
     ),
     case(
-        "long overtaken", batch(number=5), "ignore", "old number", seen=((batch(number=69), NOW),)
+        "overtaken by 64",
+        batch(number=6),
+        "ignore",
+        "old number",
+        seen=tuple((each, NOW) for each in (batch(number=7), *_sparse(64))),
     ),
     case("replayed after a restart", USUAL, "ignore", "old number", highest={"service": 5}),
     case(
@@ -235,6 +249,7 @@ DEPARTURES: list[Case] = [
     leave("usual", departure(), None),
     leave("of the same day", departure(first_day=20_000), None),
     leave("from a clock that is ahead", departure(), None, now=NOW - 500),
+    leave("opened as it left", departure(opened_ms=NOW), None),
     leave("years later", departure(), None, now=NOW + 999 * DAY),
     leave("of no listed service", departure("somebody"), "not another listed service"),
     leave("by the destination", departure("other service"), "not another listed service"),

@@ -50,7 +50,7 @@ FORMS: dict[str, tuple[int, int, dict[str, str]]] = {
     ),
     "Departure": (
         41,
-        8_448,
+        16_640,
         {
             "wallet": "bytes[20]",
             "destination": "bytes[32]",
@@ -59,7 +59,7 @@ FORMS: dict[str, tuple[int, int, dict[str, str]]] = {
             "opened_ms": "uint62",
             "points": "uint48",
             "tickets": "uint32",
-            "facts": "bytes[0…8192]",
+            "facts": "bytes[0…16384]",
         },
     ),
 }

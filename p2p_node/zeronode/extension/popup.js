@@ -1,0 +1,216 @@
+/** The popup, also as a page in a tab. It shows what worker and service say; it counts nothing. */
+
+import { bindActions, claimMission } from "./actions.js";
+import { fromHex } from "./lib/bytes.js";
+import { at, say, show } from "./lib/dom.js";
+import { formatClock } from "./lib/format.js";
+import { fingerprint, loadKey } from "./lib/keys.js";
+import { Caller, OtherServiceError, ServiceError, visit } from "./lib/service.js";
+import {
+  forgetSeen,
+  InputError,
+  readSeen,
+  readSettings,
+  readStatus,
+  writeSeen,
+} from "./lib/settings.js";
+import { bindTabs } from "./tabs.js";
+import { showAccount } from "./view/account.js";
+import { showEntries } from "./view/books.js";
+import { showDraw, showEarn, showMissions } from "./view/earn.js";
+import { showStatus } from "./view/status.js";
+import { showCountdowns, showToday } from "./view/today.js";
+
+/** Between two looks at the account, if no beat comes before. */
+const REFRESH_MS = 15_000;
+
+const NEWEST_ENTRIES = 20;
+
+/**
+ * All that the page knows. `offsetMs` is what the service's clock is ahead of ours.
+ * @typedef {{settings: import("./lib/settings.js").Settings, status: object, key: object,
+ *   caller: Caller|null, about: object|null, standing: object|null, offsetMs: number}} Page
+ */
+export class Popup {
+  constructor() {
+    this.settings = null;
+    this.status = undefined;
+    this.key = null;
+    this.caller = null;
+    this.about = null;
+    this.standing = null;
+    this.offsetMs = 0;
+    this.seenMs = 0;
+    // True while the numbers shown are older than the last question.
+    this.isStale = false;
+    this.refreshing = null;
+    this.openDraw = undefined;
+    this.shown = null;
+  }
+
+  async start() {
+    document.body.classList.toggle("in-tab", Boolean(await chrome.tabs.getCurrent()));
+    this.settings = await readSettings();
+    this.status = await readStatus();
+    this.key = await loadKey();
+    const digits = await fingerprint(this.key.public);
+    for (const place of document.querySelectorAll("[data-fill=fingerprint]")) {
+      place.textContent = digits;
+    }
+    at("welcome-service").value = this.settings.service;
+    bindTabs((tab) => this.openTab(tab));
+    bindActions(this);
+    chrome.storage.onChanged.addListener((changes, area) => this.#hear(changes, area));
+    await this.#recall();
+    this.showAll();
+    setInterval(() => this.#tick(), 1000);
+    setInterval(() => this.refresh(), REFRESH_MS);
+    await this.refresh();
+  }
+
+  async #recall() {
+    const seen = await readSeen();
+    if (!this.settings.joined || seen?.service !== this.settings.service) return;
+    Object.assign(this, { about: seen.about, standing: seen.standing, seenMs: seen.atMs });
+    this.offsetMs = seen.standing.now_ms - seen.atMs;
+  }
+
+  /** Ask the service for everything on the page; calls that come meanwhile share the answer. */
+  refresh() {
+    this.refreshing ??= this.#refresh().finally(() => {
+      this.refreshing = null;
+    });
+    return this.refreshing;
+  }
+
+  async #refresh() {
+    const { service, joined } = this.settings;
+    if (!joined) return;
+    try {
+      if (this.caller?.origin !== service) {
+        this.about = await visit(service);
+        const pin = { service: fromHex(this.about.service, 32), network: fromHex(this.about.network, 32) };
+        this.caller = new Caller(service, this.key, pin);
+      }
+      this.standing = await this.caller.call("GET", "/v1/account");
+      this.seenMs = Date.now();
+      this.offsetMs = this.standing.now_ms - this.seenMs;
+      await writeSeen({
+        service,
+        about: this.about,
+        standing: this.standing,
+        atMs: this.seenMs,
+      });
+      if (this.isStale) this.warn("");
+      this.isStale = false;
+      show("other-service", false);
+    } catch (error) {
+      this.isStale = true;
+      this.fail(error);
+    }
+    this.showAll();
+  }
+
+  /** Do something that may fail for reasons that people should read. */
+  async attempt(act) {
+    this.warn("");
+    try {
+      await act();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Show the trouble that a request met with. */
+  fail(error) {
+    if (error instanceof OtherServiceError) {
+      say("pinned-key", error.pinned.service);
+      say("shown-key", error.shown.service);
+      this.shown = error.shown;
+      show("other-service", true);
+      return;
+    }
+    if (!(error instanceof ServiceError || error instanceof InputError)) throw error;
+    const asOf = this.isStale && this.standing ? ` Numbers as of ${formatClock(this.seenMs)}.` : "";
+    this.warn(`${error.message.replace(/[.]$/, "")}.${asOf}`);
+  }
+
+  /** A line of text for what went wrong; "" takes it away. */
+  warn(text, isGood = false) {
+    at("notice").classList.toggle("good", isGood);
+    say("notice", text && text[0].toUpperCase() + text.slice(1));
+    show("notice", Boolean(text));
+  }
+
+  async openTab(tab) {
+    try {
+      if (!this.caller || !this.standing) return;
+      if (tab === "earn") await this.#fetchEarn();
+      if (tab === "ledger") await this.#fetchEntries();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  async #fetchEarn() {
+    const [{ missions }, { draws }] = await Promise.all([
+      this.caller.call("GET", "/v1/missions"),
+      this.caller.call("GET", "/v1/draws"),
+    ]);
+    showMissions(missions, (mission, code) => this.attempt(() => claimMission(this, mission, code)));
+    this.openDraw = draws.find((draw) => draw.state === "open");
+    showDraw(this.openDraw, this.standing);
+  }
+
+  async #fetchEntries() {
+    const path = `/v1/account/ledger?newest=${NEWEST_ENTRIES}`;
+    const { entries } = await this.caller.call("GET", path);
+    showEntries(entries, `user:${this.standing.wallet}`);
+  }
+
+  showAll() {
+    const { settings, standing, about } = this;
+    const running = at("running");
+    running.hidden = !settings.joined;
+    running.setAttribute("aria-checked", String(!settings.paused));
+    say("running-text", settings.paused ? "Paused" : "On");
+    show("welcome", !settings.joined);
+    show("signed-in", settings.joined && Boolean(standing));
+    this.#tick();
+    if (!settings.joined) {
+      const isWaiting = Date.now() < settings.signingInUntil;
+      say("sign-in-waiting", isWaiting ? "Waiting for your signature on the page that opened." : "");
+    }
+    if (!standing) return;
+    showToday(standing, about);
+    showEarn(standing, about);
+    showAccount(standing, about, settings);
+  }
+
+  #tick() {
+    const now = Date.now();
+    showStatus(this.status, now);
+    if (this.standing) showCountdowns(this.standing, now + this.offsetMs, this.offsetMs);
+  }
+
+  async #hear(changes, area) {
+    if (area === "session" && changes.status) {
+      const before = this.status;
+      this.status = changes.status.newValue;
+      this.#tick();
+      if (this.status?.beats !== before?.beats) await this.refresh();
+    }
+    if (area === "local") {
+      const hadJoined = this.settings.joined;
+      this.settings = await readSettings();
+      if (hadJoined && !this.settings.joined) {
+        this.standing = null;
+        await forgetSeen();
+      }
+      this.showAll();
+      if (this.settings.joined !== hadJoined) await this.refresh();
+    }
+  }
+}
+
+await new Popup().start();
