@@ -15,6 +15,7 @@ from p2p_node.zeronode.beat_writer import BeatWriter
 from p2p_node.zeronode.campaigns import Campaigns
 from p2p_node.zeronode.database import AsyncDatabase
 from p2p_node.zeronode.day_roots import Prover
+from p2p_node.zeronode.draws import find_next_draw
 from p2p_node.zeronode.homes import find_home, require_home
 from p2p_node.zeronode.http_types import HttpRefusal
 from p2p_node.zeronode.limits import Rates
@@ -22,7 +23,7 @@ from p2p_node.zeronode.location import Locator, Place, store_place
 from p2p_node.zeronode.missions import Missions
 from p2p_node.zeronode.sessions import SessionBook
 from p2p_node.zeronode.settings import ZeroNodeSettings
-from p2p_node.zeronode.standing import Live, read_standing
+from p2p_node.zeronode.standing import Live, NextDraw, read_standing
 from p2p_node.zeronode.tokens import Tokens
 from protocols.types import NetworkId, NodeKey, TimeMs, Wallet
 from protocols.zeronode_rules import ZeroNodeRules
@@ -165,11 +166,13 @@ class Service:
     ) -> Mapping[str, Any]:
         own = self.identity.service
         home = find_home(connection, wallet)
+        draw = find_next_draw(connection, now)
         live = Live(
             service=own,
             home=own if home is None else home.service,
             earning=earning,
             reason=reason,
             link_base=f"{self.public_url}/sign-in#ref=",
+            next_draw=None if draw is None else NextDraw(draw.id, draw.closes_ms),
         )
         return read_standing(connection, wallet, self.rules, now, live).to_json()

@@ -16,6 +16,7 @@ from chain.zeronode_client import ZeroNodeClient
 from p2p_node.clock import Clock
 from p2p_node.zeronode import (
     api_account,
+    api_draws,
     api_ledger,
     api_moving,
     api_rewards,
@@ -67,6 +68,7 @@ def make_routes() -> Routes[Service]:
         *api_ledger.ROUTES,
         *api_moving.ROUTES,
         *api_rewards.ROUTES,
+        *api_draws.ROUTES,
     )
 
     async def describe(service: Service, _: Call) -> dict[str, object]:
