@@ -117,14 +117,20 @@ class Simulation:
                     await self._stopping.wait()
 
     async def _answer(self, session: ClientSession, extension: Extension) -> None:
-        while not self._stopping.is_set():
+        is_late = extension.kind is ExtensionKind.LATE
+        while True:
             frame = await session.receive()
             if isinstance(frame, Credit):
                 extension.beats += 1
                 extension.told_ms += frame.paid_ms
+                # Never between an answer and its credit, which would be in the books untold.
+                if self._stopping.is_set():
+                    return
             elif isinstance(frame, Challenge):
-                if extension.kind is ExtensionKind.LATE:
-                    await trio.sleep(frame.answer_ms / 1000 + LATE_SECONDS)
+                if is_late:
+                    with trio.move_on_after(frame.answer_ms / 1000 + LATE_SECONDS):
+                        await self._stopping.wait()
+                        return
                 await session.socket.send(session.make_beat(frame).encode())
 
 
