@@ -23,6 +23,7 @@ const buttons = [];
 await start();
 
 async function start() {
+  if (!key && /^[0-9a-z]{10}$/i.test(referral)) return invite();
   if (!/^[0-9a-f]{64}$/.test(key) || !/^[0-9a-zA-Z]{0,32}$/.test(referral)) {
     return tell("Open this page from the extension: its address lacks the key.", "bad");
   }
@@ -45,6 +46,17 @@ async function start() {
   await new Promise((resolve) => setTimeout(resolve, ANNOUNCE_MS));
   if (!seen.size && window.ethereum) offer({ name: "Wallet of this browser" }, window.ethereum);
   at("no-wallet").hidden = seen.size > 0;
+}
+
+/** For who follows a referral link, and has no extension yet. */
+function invite() {
+  document.title = "You are invited to ZeroNode";
+  at("title").textContent = "ZeroNode";
+  at("invitation-service").textContent = location.origin;
+  at("invitation-code").textContent = referral.toLowerCase();
+  at("key-section").hidden = true;
+  at("wallet-section").hidden = true;
+  at("invitation").hidden = false;
 }
 
 /** As the popup shows it: eight groups of four digits of the key's SHA-256. */
