@@ -11,11 +11,13 @@ from p2p_node.zeronode.account_tables import (
     referrals,
     streaks,
 )
-from p2p_node.zeronode.accounts import parse_wallet, wallet_text
+from p2p_node.zeronode.accounts import keys_of, parse_wallet, wallet_text
 from p2p_node.zeronode.nft import Link, find_link, restore_link
 from p2p_node.zeronode.refusals import Conflict
 from protocols.account_facts import (
     MAX_CLAIMS,
+    MAX_KEYS,
+    MAX_REVOKED,
     MAX_TASKS,
     AccountFacts,
     Claim,
@@ -44,8 +46,9 @@ def read_facts(
     streak = connection.execute(select(streaks).where(streaks.c.wallet == text)).one_or_none()
     link = find_link(connection, wallet)
     return AccountFacts(
-        keys=tuple(_key(row.key) for row in keys if row.revoked_ms is None),
-        revoked=tuple(_key(row.key) for row in keys if row.revoked_ms is not None),
+        # Keys that were bound at two services may be more than can travel: the newest go.
+        keys=tuple(_key(row.key) for row in keys if row.revoked_ms is None)[-MAX_KEYS:],
+        revoked=tuple(_key(row.key) for row in keys if row.revoked_ms is not None)[-MAX_REVOKED:],
         streak_days=0 if streak is None else streak.days,
         streak_last_day=0 if streak is None else streak.last_day,
         nft=None if link is None else NftLink(link.token, link.linked_ms),
@@ -56,9 +59,14 @@ def read_facts(
 
 
 def restore_facts(connection: Connection, wallet: Wallet, facts: AccountFacts, now: TimeMs) -> None:
-    """Put back what travelled with an account. What is here of an earlier stay is kept."""
+    """Put back what travelled with an account. What is here of an earlier stay is kept.
+
+    Keys beyond what an account may have are left out; they can be bound again.
+    """
     text = wallet_text(wallet)
     for key in facts.keys:
+        if len(keys_of(connection, wallet)) >= MAX_KEYS:
+            break
         values = {"key": key.hex(), "wallet": text, "bound_ms": now}
         _insert_new(connection, account_keys, ("key",), values)
     for key in facts.revoked:
@@ -117,6 +125,12 @@ def _read_referral(connection: Connection, text: str) -> InvitedBy | None:
 
 
 def _restore_referral(connection: Connection, text: str, referral: InvitedBy) -> None:
+    granted = connection.execute(
+        select(referrals.c.granted_day).where(referrals.c.referee == text)
+    ).scalar_one_or_none()
+    if granted is not None:
+        # Its tickets are in these books, and cannot be given again.
+        return
     connection.execute(delete(referrals).where(referrals.c.referee == text))
     connection.execute(
         insert(referrals).values(

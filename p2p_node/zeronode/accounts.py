@@ -66,6 +66,15 @@ def open_account(connection: Connection, wallet: Wallet, now_ms: int) -> Account
     return account
 
 
+def note_opening(connection: Connection, wallet: Wallet, opened_ms: int) -> None:
+    """Note that an account was opened somewhere else, before it was opened here."""
+    connection.execute(
+        update(accounts)
+        .where(accounts.c.wallet == wallet_text(wallet), accounts.c.opened_ms > opened_ms)
+        .values(opened_ms=opened_ms)
+    )
+
+
 def find_account(connection: Connection, wallet: Wallet) -> Account | None:
     """Return the account of a wallet; None if it never signed in here."""
     query = select(accounts).where(accounts.c.wallet == wallet_text(wallet))

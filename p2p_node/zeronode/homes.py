@@ -73,10 +73,16 @@ def hear_of_move(
 ) -> None:
     """Take into account that another service gave a home away.
 
-    That an account comes here is believed of its departure only, which brings what it has.
+    That an account comes here is believed of its departure only, which brings what it has: until
+    then it counts as at home where it was, so that it does not begin anew here.
     """
     found = find_home(connection, move.wallet)
-    home = hear_move(found, service, move, now)
+    if move.destination == own:
+        # It was there before it left.
+        since = TimeMs(max(0, move.moved_ms - 1))
+        home: Home | None = hear_claim(found, service, since, now)
+    else:
+        home = hear_move(found, service, move, now)
     if home is not None and home != found and home.service != own:
         set_home(connection, move.wallet, home, 0)
 

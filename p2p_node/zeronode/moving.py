@@ -14,7 +14,12 @@ from nacl.signing import SigningKey
 from sqlalchemy import Connection, insert, select
 
 from p2p_node.zeronode.account_facts_book import read_facts, restore_facts
-from p2p_node.zeronode.accounts import open_account, require_account, wallet_text
+from p2p_node.zeronode.accounts import (
+    note_opening,
+    open_account,
+    require_account,
+    wallet_text,
+)
 from p2p_node.zeronode.day_close import ON_ARRIVAL, first_unbooked_day, mark_booked
 from p2p_node.zeronode.homes import AwayError, find_home, find_url, set_home
 from p2p_node.zeronode.ledger import (
@@ -28,7 +33,7 @@ from p2p_node.zeronode.ledger import (
 )
 from p2p_node.zeronode.network_tables import arrivals, departures
 from p2p_node.zeronode.refusals import Conflict, NotFound, NotYet
-from p2p_node.zeronode.uptime_book import KEPT_DAYS, unpaid_stretches_of
+from p2p_node.zeronode.uptime_book import KEPT_DAYS, booked_days_of, unpaid_stretches_of
 from protocols.account_facts import AccountFacts
 from protocols.envelopes import Verified, seal
 from protocols.types import NodeKey, TimeMs, Wallet
@@ -81,7 +86,8 @@ def depart(
     today = view.rules.day_of(now)
     if is_move:
         _require_booked(connection, wallet, today)
-    departed = TimeMs(max(now, _last_departed(connection, wallet) + 1))
+    since = -1 if home is None else home.since_ms
+    departed = TimeMs(max(now, since + 1, _last_departed(connection, wallet) + 1))
     lines = []
     for unit in Unit:
         if balances[unit]:
@@ -128,6 +134,7 @@ def arrive(
 ) -> Arrived:
     """Let an account that asks for it arrive with a departure; the same one again changes nothing.
 
+    One that is older than what is known of the account's home brings its balances only.
     MalformedError or ForgedError for what is no departure of a listed service to this one; Conflict
     for one of another account, or of a service that is not the account's home.
     """
@@ -135,15 +142,15 @@ def arrive(
     message, service = verified.message, verified.signer
     if message.wallet != wallet:
         raise Conflict("the departure is of another account")
-    is_move = bool(message.facts)
     digest = _digest(service, verified.body)
-    arrived = Arrived(service, message.points, message.tickets, is_move)
-    known = select(arrivals.c.digest).where(arrivals.c.digest == digest)
-    if connection.execute(known).one_or_none() is not None:
-        return arrived
-    if is_move:
-        _take_home(connection, verified, own, now)
+    known = connection.execute(
+        select(arrivals.c.is_move).where(arrivals.c.digest == digest)
+    ).one_or_none()
+    if known is not None:
+        return Arrived(service, message.points, message.tickets, known.is_move)
+    is_move = bool(message.facts) and _take_home(connection, verified, own, now)
     open_account(connection, wallet, message.opened_ms)
+    note_opening(connection, wallet, message.opened_ms)
     lines = []
     for unit, amount in ((Unit.POINTS, message.points), (Unit.TICKETS, message.tickets)):
         if amount:
@@ -156,22 +163,42 @@ def arrive(
         _pay_missed_days(connection, verified, view, now)
     connection.execute(
         insert(arrivals).values(
-            digest=digest, wallet=wallet_text(wallet), service=service.hex(), arrived_ms=now
+            digest=digest,
+            wallet=wallet_text(wallet),
+            service=service.hex(),
+            is_move=is_move,
+            arrived_ms=now,
         )
     )
-    return arrived
+    return Arrived(service, message.points, message.tickets, is_move)
 
 
 def _take_home(
     connection: Connection, verified: Verified[Departure], own: NodeKey, now: TimeMs
-) -> None:
+) -> bool:
+    """Be the account's home from now on; False if the departure is older than what is known.
+
+    Where the account signed in here first, which was taken for the beginning, the departure holds.
+    """
     message = verified.message
     home = find_home(connection, message.wallet)
     if home is not None and home.service not in (own, verified.signer):
         raise Conflict("the departure is not of the account's home", home.service.hex())
-    if home is not None and home.service == own and home.since_ms >= message.departed_ms:
-        raise Conflict("the account came here after that departure")
+    if home is not None and home.since_ms >= message.departed_ms:
+        is_claim = home.service == own and not _has_come_home(connection, message.wallet)
+        if not is_claim:
+            return False
     set_home(connection, message.wallet, Home(own, message.departed_ms, now), message.first_day)
+    return True
+
+
+def _has_come_home(connection: Connection, wallet: Wallet) -> bool:
+    found = connection.execute(
+        select(arrivals.c.digest)
+        .where(arrivals.c.wallet == wallet_text(wallet), arrivals.c.is_move)
+        .limit(1)
+    )
+    return found.first() is not None
 
 
 def _pay_missed_days(
@@ -184,7 +211,11 @@ def _pay_missed_days(
     message = verified.message
     wallet, account = message.wallet, user_account(message.wallet)
     booked = min(first_unbooked_day(connection, wallet), message.first_day + KEPT_DAYS)
+    paid = booked_days_of(connection, wallet, message.first_day - 1)
+    done = {each.day for each in paid if each.here}
     for day in range(message.first_day, booked):
+        if day in done:
+            continue
         stretches = unpaid_stretches_of(connection, wallet, day)
         units = compute_day(stretches, day, view.rules, None, None).units
         if units:

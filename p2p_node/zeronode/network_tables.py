@@ -46,6 +46,8 @@ arrivals: Final = Table(
     Column("digest", String(64), primary_key=True),
     Column("wallet", _WALLET, nullable=False, index=True),
     Column("service", _SERVICE, nullable=False),
+    # Whether the account came home with it, and not only balances.
+    Column("is_move", Boolean, nullable=False),
     Column("arrived_ms", BigInteger, nullable=False),
 )
 

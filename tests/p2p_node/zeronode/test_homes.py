@@ -109,6 +109,22 @@ def test_that_an_account_comes_here_is_believed_of_its_departure_only(database: 
         assert home_of(connection, ALICE) == OTHER
 
 
+def test_whoever_is_said_to_come_begins_nothing_anew(database: Database) -> None:
+    move, later = Move(ALICE, OWN, NOW), TimeMs(NOW + 5)
+    with database.transaction() as connection:
+        hear_of_move(connection, OTHER, move, OWN, later)
+        claimed = claim_home(connection, ALICE, OWN, MINIMAL_RULES, TimeMs(NOW + 6))
+        assert claimed.service == OTHER
+        # Nor after a sign-in that came before the news.
+        claim_home(connection, BOB, OWN, MINIMAL_RULES, TimeMs(NOW + 6))
+        hear_of_move(connection, OTHER, Move(BOB, OWN, NOW), OWN, TimeMs(NOW + 7))
+        assert home_of(connection, BOB) == OTHER
+        # What is told again once it came changes nothing.
+        set_home(connection, ALICE, Home(OWN, NOW, TimeMs(NOW + 8)), 0)
+        hear_of_move(connection, OTHER, move, OWN, TimeMs(NOW + 9))
+        assert home_of(connection, ALICE) == OWN
+
+
 def test_days_are_booked_from_the_first_one_of_the_home(database: Database) -> None:
     day = MINIMAL_RULES.day_of(NOW)
     with database.transaction() as connection:

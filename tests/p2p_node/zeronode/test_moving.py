@@ -12,7 +12,14 @@ from sqlalchemy import insert
 
 from p2p_node.zeronode.account_facts_book import read_facts
 from p2p_node.zeronode.account_tables import campaign_claims, mission_claims, referrals, streaks
-from p2p_node.zeronode.accounts import bind_key, open_account, revoke_key, wallet_text
+from p2p_node.zeronode.accounts import (
+    bind_key,
+    keys_of,
+    open_account,
+    require_account,
+    revoke_key,
+    wallet_text,
+)
 from p2p_node.zeronode.database import AsyncDatabase, Database
 from p2p_node.zeronode.day_close import Facts, close_day, find_day
 from p2p_node.zeronode.homes import (
@@ -37,9 +44,10 @@ from p2p_node.zeronode.ledger import (
 )
 from p2p_node.zeronode.moving import Arrived, arrive, depart
 from p2p_node.zeronode.nft import find_link, link
+from p2p_node.zeronode.referrals import bind_referral, find_referral
 from p2p_node.zeronode.refusals import Conflict, NotFound, NotYet
 from p2p_node.zeronode.uptime_book import Receipt, record
-from protocols.account_facts import AccountFacts
+from protocols.account_facts import MAX_REVOKED, AccountFacts
 from protocols.envelopes import open_envelope, seal
 from protocols.errors import ForgedError, MalformedError, RemoteError
 from protocols.types import NetworkId, NodeKey, TimeMs, Wallet
@@ -177,7 +185,7 @@ def test_the_old_home_refuses_and_tells_the_others(places: list[Place]) -> None:
     with a.database.transaction() as connection:
         with pytest.raises(AwayError):
             require_home(connection, ALICE, A)
-        assert take_moves(connection, NOW, 10) == (Move(ALICE, B, NOW),)
+        assert take_moves(connection, NOW, 10) == (Move(ALICE, B, TimeMs(NOW + 1)),)
         assert take_moves(connection, NOW, 10) == ()
 
 
@@ -407,6 +415,142 @@ def test_what_is_no_departure_brings_nothing(
     with place.database.reading() as connection:
         assert find_home(connection, ALICE) is None
     place.database.close()
+
+
+def test_who_signed_in_before_the_departure_was_brought_still_arrives(places: list[Place]) -> None:
+    # B was not there when A told of the account, so that the sign-in is a claim to B.
+    a, b, _ = places
+    a.open()
+    a.earn("m:1", 5_000, 3)
+    data = a.depart(b)
+    b.open(now=TimeMs(NOW + 10))
+    assert b.arrive(data, TimeMs(NOW + 20)) == Arrived(A, 5_000, 3, True)
+    assert (b.holds(), b.moved(A)) == ((5_000, 3), -5_000)
+
+
+async def test_days_booked_after_such_a_sign_in_are_not_paid_again(places: list[Place]) -> None:
+    a, b, _ = places
+    a.open()
+    data = a.depart(b)
+    b.open(now=second(1, DAY + 1))
+    b.note(Stretch(second(5, DAY), second(9, DAY)))
+    b.note(Stretch(second(5, DAY + 1), second(20, DAY + 1)))
+    for day in (DAY, DAY + 1):
+        await b.close(day)
+    assert b.holds() == (150, 0)
+    b.arrive(data, second(10, DAY + 2))
+    assert b.holds() == (150 + 40, 0)
+
+
+def test_an_old_departure_brings_its_balances_and_nothing_else(places: list[Place]) -> None:
+    a, b, c = places
+    a.open()
+    a.earn("m:1", 5_000)
+    old = a.depart(b)
+    # C had heard nothing of the account either, and gave it to B.
+    c.open(now=TimeMs(NOW + 10))
+    c.earn("m:2", 70)
+    with c.database.transaction() as connection:
+        connection.execute(insert(streaks).values(wallet=wallet_text(ALICE), days=4, last_day=DAY))
+    b.arrive(c.depart(b, TimeMs(NOW + 20)), TimeMs(NOW + 21))
+    with b.database.reading() as connection:
+        before = read_facts(connection, ALICE, RULES, NOW), find_home(connection, ALICE)
+    for _ in range(2):
+        assert b.arrive(old, TimeMs(NOW + 30)) == Arrived(A, 5_000, 0, False)
+        assert b.holds() == (5_070, 0)
+    with b.database.reading() as connection:
+        assert before == (
+            read_facts(connection, ALICE, RULES, NOW),
+            find_home(connection, ALICE),
+        )
+
+
+def test_an_old_departure_makes_no_second_home(places: list[Place]) -> None:
+    a, b, _ = places
+    a.open()
+    a.earn("m:1", 5_000)
+    old = a.depart(b)
+    b.open(now=TimeMs(NOW + 10))
+    a.arrive(b.depart(a, TimeMs(NOW + 20)), TimeMs(NOW + 21))
+    assert b.arrive(old, TimeMs(NOW + 30)) == Arrived(A, 5_000, 0, False)
+    for place in (a, b):
+        with place.database.reading() as connection:
+            assert is_home(connection, ALICE, place.service) == (place is a)
+    # What it brought can follow.
+    a.arrive(b.depart(a, TimeMs(NOW + 40)), TimeMs(NOW + 41))
+    assert (a.holds(), b.holds()) == ((5_000, 0), (0, 0))
+
+
+def test_clocks_that_differ_stop_nobody_who_comes_back(places: list[Place]) -> None:
+    a, b, _ = places
+    a.open()
+    b.arrive(a.depart(b), TimeMs(NOW - 400))
+    assert a.arrive(b.depart(a, TimeMs(NOW - 300))).is_home
+
+
+def test_what_came_of_an_invitation_here_is_kept(places: list[Place]) -> None:
+    a, b, _ = places
+    a.open()
+    b.open(now=TimeMs(NOW + 10))
+    for place, values in ((a, {}), (b, {"granted_day": DAY, "share_from_ms": NOW})):
+        with place.database.transaction() as connection:
+            connection.execute(
+                insert(referrals).values(
+                    referee=wallet_text(ALICE),
+                    referrer=wallet_text(BOB),
+                    bound_ms=NOW,
+                    gate_ms=NOW,
+                    **values,
+                )
+            )
+    b.arrive(a.depart(b), TimeMs(NOW + 20))
+    with b.database.reading() as connection:
+        found = find_referral(connection, ALICE)
+    assert found is not None
+    assert found.granted_day == DAY
+
+
+def test_an_account_is_as_old_as_it_was(places: list[Place]) -> None:
+    a, b, _ = places
+    a.open(now=TimeMs(NOW - 30 * RULES.day_ms))
+    data = a.depart(b)
+    b.open(now=TimeMs(NOW + 10))
+    b.open(BOB)
+    b.arrive(data, TimeMs(NOW + 20))
+    with b.database.transaction() as connection:
+        inviting = require_account(connection, BOB)
+        with pytest.raises(Conflict, match="only a new account"):
+            bind_referral(connection, ALICE, inviting.code, RULES, NOW + 30)
+
+
+def test_keys_bound_in_two_places_stop_no_account(places: list[Place]) -> None:
+    a, b, c = places
+    a.open()
+    b.open(now=TimeMs(NOW + 10))
+    most = RULES.limits.keys_per_account
+    for place, first in ((a, 0), (b, most)):
+        with place.database.transaction() as connection:
+            for number in range(first, first + most):
+                bind_key(connection, ALICE, NodeKey(bytes([number] * 32)), RULES, NOW + number)
+    b.arrive(a.depart(b), TimeMs(NOW + 20))
+    data = b.depart(c, TimeMs(NOW + 30))
+    assert c.arrive(data, TimeMs(NOW + 40)).is_home
+    with c.database.reading() as connection:
+        assert len(keys_of(connection, ALICE)) == most
+
+
+def test_more_revoked_keys_than_can_travel_stop_no_account(places: list[Place]) -> None:
+    a, b, c = places
+    a.open()
+    b.open(now=TimeMs(NOW + 10))
+    for place, first in ((a, 0), (b, 100)):
+        with place.database.transaction() as connection:
+            for number in range(first, first + MAX_REVOKED):
+                key = NodeKey(bytes([number] * 32))
+                bind_key(connection, ALICE, key, RULES, NOW)
+                revoke_key(connection, ALICE, key, NOW + number)
+    b.arrive(a.depart(b), TimeMs(NOW + 20))
+    assert c.arrive(b.depart(c, TimeMs(NOW + 30)), TimeMs(NOW + 40)).is_home
 
 
 steps = st.lists(
