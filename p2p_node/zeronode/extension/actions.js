@@ -1,6 +1,6 @@
 /** What people can do in the popup. Each action says on the page what came of it. */
 
-import { checkLedger, fetchLedger } from "./lib/audit.js";
+import { checkBooks, fetchBooks } from "./lib/audit.js";
 import { toHex } from "./lib/bytes.js";
 import { at, make, say } from "./lib/dom.js";
 import { formatCount, formatPoints } from "./lib/format.js";
@@ -69,7 +69,7 @@ export function bindActions(popup) {
     await popup.caller.call("DELETE", "/v1/account/nft");
     await popup.refresh();
   });
-  once("check-ledger", "click", () => checkBooks(popup));
+  once("check-ledger", "click", () => checkLedger(popup));
   once("coarse", "click", () =>
     popup.standing.location.coarse ? deletePosition(popup) : sharePosition(popup),
   );
@@ -80,7 +80,7 @@ export function bindActions(popup) {
 
 /** Claim a mission; bound by the popup when it lists them. */
 export async function claimMission(popup, mission, code) {
-  const path = `/v1/account/missions/${encodeURIComponent(mission.id)}`;
+  const path = `/v1/account/missions/${mission.name}`;
   await popup.caller.call("POST", path, code ? { code } : {});
   await popup.refresh();
   await popup.openTab("earn");
@@ -182,22 +182,16 @@ async function deletePosition(popup) {
   await popup.refresh();
 }
 
-async function checkBooks(popup) {
+async function checkLedger(popup) {
   at("check-result").replaceChildren(make("p", {}, "Fetching and recomputing …"));
   try {
-    const books = await fetchLedger(popup.caller);
+    const books = await fetchBooks(popup.caller);
     await popup.refresh();
-    const proof = await fetchProof(popup.caller, books.days);
-    showFindings(await checkLedger(books, proof, popup.standing, popup.caller.pin));
+    showFindings(await checkBooks(books, popup.standing, popup.caller.pin));
   } catch (error) {
     at("check-result").replaceChildren();
     throw error;
   }
-}
-
-async function fetchProof(caller, days) {
-  if (!days.size) return null;
-  return caller.call("GET", `/v1/account/proof?day=${Math.max(...days.keys())}`);
 }
 
 /** Requests that must not be done twice keep their number until an answer has come. */

@@ -23,6 +23,7 @@ const buttons = [];
 await start();
 
 async function start() {
+  if (!key && /^[0-9a-zA-Z]{1,32}$/.test(referral)) return invite();
   if (!/^[0-9a-f]{64}$/.test(key) || !/^[0-9a-zA-Z]{0,32}$/.test(referral)) {
     return tell("Open this page from the extension: its address lacks the key.", "bad");
   }
@@ -45,6 +46,14 @@ async function start() {
   await new Promise((resolve) => setTimeout(resolve, ANNOUNCE_MS));
   if (!seen.size && window.ethereum) offer({ name: "Wallet of this browser" }, window.ethereum);
   at("no-wallet").hidden = seen.size > 0;
+}
+
+/** Somebody followed an invitation and has no extension yet, or has not begun there. */
+function invite() {
+  for (const section of document.querySelectorAll("section")) section.hidden = true;
+  at("invitation").hidden = false;
+  at("code").textContent = referral;
+  at("address").textContent = location.origin;
 }
 
 /** As the popup shows it: eight groups of four digits of the key's SHA-256. */

@@ -81,25 +81,25 @@ function missionItem(mission, claim) {
     make("b", {}, mission.title),
     make("span", { class: "muted" }, describeMission(mission)),
   );
-  if (mission.claimed) return make("li", {}, what, make("span", { class: "amount" }, "Done ✓"));
-  const form = make("form", { class: mission.needs_code ? "claim joined with-code" : "claim" });
-  let code;
-  if (mission.needs_code) {
-    code = make("input", {
-      "aria-label": `Word for ${mission.title}`,
-      placeholder: "Word",
-      autocomplete: "off",
-      maxlength: "64",
-      required: "",
-    });
-    form.append(code);
+  if (mission.own.is_claimed) {
+    return make("li", {}, what, make("span", { class: "amount" }, "Done ✓"));
   }
+  const needsWord = mission.measure === "code";
+  const form = make("form", { class: needsWord ? "claim joined with-code" : "claim" });
+  const word = make("input", {
+    "aria-label": `Word for ${mission.title}`,
+    placeholder: "Word",
+    autocomplete: "off",
+    maxlength: "64",
+    required: "",
+  });
+  if (needsWord) form.append(word);
   const button = make("button", { type: "submit", "aria-label": `Claim ${mission.title}` }, "Claim");
-  button.disabled = !mission.is_met && !mission.needs_code;
+  button.disabled = !mission.own.is_met && !needsWord;
   form.append(button);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    claim(mission, code?.value ?? "");
+    claim(mission, needsWord ? word.value.trim() : "");
   });
   return make("li", {}, what, form);
 }
@@ -108,9 +108,15 @@ function describeMission(mission) {
   const rewards = [];
   if (mission.units) rewards.push(`${formatPoints(mission.units)} points`);
   if (mission.tickets) rewards.push(formatCount(mission.tickets, "ticket"));
-  const progress = mission.least > 1 ? `${mission.reached} of ${mission.least}` : "";
-  const facts = [PERIODS[mission.period], rewards.join(" and "), progress].filter(Boolean);
-  return [mission.summary, facts.join(" · ")].filter(Boolean).join(" ");
+  const facts = [PERIODS[mission.period], rewards.join(" and "), describeProgress(mission)];
+  return [mission.summary, facts.filter(Boolean).join(" · ")].filter(Boolean).join(" ");
+}
+
+function describeProgress({ measure, least, own }) {
+  if (measure.endsWith("_s")) {
+    return `${formatSeconds(Math.min(own.reached, least))} of ${formatSeconds(least)}`;
+  }
+  return least > 1 ? `${Math.min(own.reached, least)} of ${least}` : "";
 }
 
 /** @param {object|undefined} open the draw that takes tickets @param {object} standing */
