@@ -40,6 +40,7 @@ from bench.gas_world import (
     World,
     make_people,
 )
+from bench.gas_zeronode import measure_zeronode
 from chain.compile import ARTEFACTS_DIR, DEPLOYED
 from chain.records import Call
 from protocols.params import MAX_SCORE, TOKEN
@@ -88,6 +89,7 @@ def measure() -> dict[str, Any]:
         leases = Leases(world)
         first, steady, others = _fill_ring(world, leases)
         actions |= others | _claims(world) | leases.finish() | _penalties(world)
+        actions |= measure_zeronode(world)
         return {
             "submit": _per_provider(steady),
             "submit_first": _per_provider(first),

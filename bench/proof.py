@@ -34,6 +34,7 @@ from chain.records import Call, SlotKind
 from chain.rental_calls import RentalCalls
 from chain.signer import KeySigner
 from chain.simulation import SimulatedChain
+from chain.zeronode_calls import ZeroNodeCalls
 from protocols.committee import compute_committee
 from protocols.hashing import keccak256
 from protocols.params import LANES, MAINNET, TOKEN
@@ -276,6 +277,16 @@ class Bench:
         self.run(DEPLOYER, self._call("Steward", "execute", 0), "steward: execution")
         self.run(DEPLOYER, self._call("Steward", "pause"), "steward: pause")
 
+    def anchor(self) -> None:
+        """Let a service of ZeroNode that is listed say something."""
+        calls, service = ZeroNodeCalls(self.deployment), self.providers[3]
+        key, root, draw, commitment = (self.random.randbytes(32) for _ in range(4))
+        self.run(DEPLOYER, calls.add_service(service, NodeKey(key)), "zeronode: listing")
+        day = self.chain.timestamp // PRESET.day_seconds - 1
+        self.run(service, calls.anchor(day, Digest(root)), "zeronode: root of a day")
+        commit = calls.commit_draw(Digest(draw), Digest(commitment))
+        self.run(service, commit, "zeronode: commitment of a draw")
+
     def _call(self, contract: str, function: str, *arguments: object) -> Call:
         shape = get_interface(contract).functions[function]
         return Call(self.deployment.address(contract), shape.encode(arguments))
@@ -311,6 +322,7 @@ def measure() -> dict[str, Cost]:
     bench.leave(last)
     bench.punish(Epoch(last))
     bench.steer()
+    bench.anchor()
     return bench.costs
 
 

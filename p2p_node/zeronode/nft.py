@@ -19,7 +19,7 @@ from chain.zeronode_client import ZeroNodeClient
 from p2p_node.rental.together import run_together
 from p2p_node.zeronode.chain_tables import nft_holdings, nft_links, nft_snapshots
 from p2p_node.zeronode.database import AsyncDatabase
-from p2p_node.zeronode.holding import Holding
+from p2p_node.zeronode.day_close import Holding
 from p2p_node.zeronode.refusals import NotYet, TooMany
 from protocols.errors import LocalError
 from protocols.types import TimeMs, Wallet

@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, Column, Connection, Table, func, inspect, sel
 from p2p_node.zeronode import (
     account_tables,
     chain_tables,
+    draw_tables,
     ledger_tables,
     network_tables,
     uptime_tables,
@@ -23,6 +24,7 @@ from p2p_node.zeronode.metadata import metadata
 TABLES: Final = (
     account_tables,
     chain_tables,
+    draw_tables,
     ledger_tables,
     network_tables,
     uptime_tables,
@@ -49,6 +51,7 @@ APPEND_ONLY: Final = (
     *ledger_tables.APPEND_ONLY,
     *uptime_tables.APPEND_ONLY,
     *chain_tables.APPEND_ONLY,
+    *draw_tables.APPEND_ONLY,
 )
 NEVER_DELETED: Final = ledger_tables.NEVER_DELETED
 

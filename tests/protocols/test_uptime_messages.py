@@ -82,6 +82,7 @@ def test_openings_and_moves_come_back_in_order(
 
 def test_a_row_too_many_is_neither_written_nor_read() -> None:
     somebody = wallet_of("somebody")
+    assert len(unpack_receipts(pack_receipts([receipt(5, 1)] * MAX_RECEIPTS))) == MAX_RECEIPTS
     with pytest.raises(LocalError, match="1001 rows, at most 1000"):
         pack_receipts([receipt(5, 1)] * (MAX_RECEIPTS + 1))
     with pytest.raises(LocalError, match="501 rows, at most 500"):

@@ -249,6 +249,7 @@ DEPARTURES: list[Case] = [
     leave("usual", departure(), None),
     leave("of the same day", departure(first_day=20_000), None),
     leave("from a clock that is ahead", departure(), None, now=NOW - 500),
+    leave("opened as it left", departure(opened_ms=NOW), None),
     leave("years later", departure(), None, now=NOW + 999 * DAY),
     leave("of no listed service", departure("somebody"), "not another listed service"),
     leave("by the destination", departure("other service"), "not another listed service"),

@@ -14,7 +14,7 @@ from chain.zeronode_calls import ZeroNodeCalls
 from chain.zeronode_client import ZeroNodeClient
 from p2p_node.zeronode.chain_tables import nft_links, nft_snapshots
 from p2p_node.zeronode.database import AsyncDatabase, Database
-from p2p_node.zeronode.holding import Holding
+from p2p_node.zeronode.day_close import Holding
 from p2p_node.zeronode.nft import (
     GIVE_UP_MS,
     LINKS_PER_DAY,
