@@ -12,7 +12,7 @@ from p2p_node.zeronode.day_close import Facts, Holding, close_day, find_day
 from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.homes import choose_homes, is_home
 from p2p_node.zeronode.parts import Service
-from p2p_node.zeronode.referrals import find_share, settle_gates
+from p2p_node.zeronode.referrals import make_share_finder, settle_gates
 from protocols.types import TimeMs, Wallet
 
 logger = logging.getLogger(__name__)
@@ -79,15 +79,12 @@ async def close_next_day(service: Service, holders: Holders | None) -> bool:
     if held is None:
         await trio.sleep(CLOSE_SECONDS)
         return False
-    # What was reached on this day is to be known before the day is paid.
-    cursor = await _settle(service, "")
-    while cursor:
-        cursor = await _settle(service, cursor)
     own = service.identity.service
     facts = Facts(
         holders=held,
         is_home=lambda connection, wallet, day: bool(choose_homes(connection, own, day, (wallet,))),
-        find_share=find_share,
+        # It looks for the gate first, in the transaction that pays the day.
+        find_share=make_share_finder(rules, now),
     )
     closing = await close_day(database, day, rules, now, facts)
     logger.info(

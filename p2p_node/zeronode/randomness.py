@@ -76,24 +76,31 @@ class DrandRelays:
         await self._client.aclose()
 
     async def _fetch_from(self, url: str, round_number: int) -> bytes:
+        body = await self._ask(f"{url}/{drand.CHAIN.hex()}/public/{round_number}")
+        signature = _read_signature(body, round_number)
+        await trio.to_thread.run_sync(drand.verify_round, round_number, signature)
+        return signature
+
+    async def _ask(self, address: str) -> bytes:
         body = b""
-        address = f"{url}/{drand.CHAIN.hex()}/public/{round_number}"
         try:
-            with trio.fail_after(ANSWER_SECONDS):
+            with trio.move_on_after(ANSWER_SECONDS) as patience:
                 async with self._client.stream("GET", address, headers=self._headers) as answer:
                     if answer.status_code != httpx.codes.OK:
                         raise RemoteError("drand relay refused", f"status {answer.status_code}")
                     async for chunk in answer.aiter_raw():
                         body += chunk
                         if len(body) > MAX_ANSWER_BYTES:
-                            raise RemoteError("drand answer too long")
-        except trio.TooSlowError as error:
-            raise RemoteError("drand relay too slow") from error
+                            # Leaving httpx's generators half read would leave them to the
+                            # collector; cancelled, they end at the next read.
+                            patience.cancel()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RemoteError("drand relay unreachable", type(error).__name__) from error
-        signature = _read_signature(body, round_number)
-        await trio.to_thread.run_sync(drand.verify_round, round_number, signature)
-        return signature
+        if len(body) > MAX_ANSWER_BYTES:
+            raise RemoteError("drand answer too long")
+        if patience.cancelled_caught:
+            raise RemoteError("drand relay too slow")
+        return body
 
 
 class Seeds(Protocol):

@@ -94,6 +94,8 @@ class SessionBook:
             self._end(sid, Bye(reason=REPLACED, retry_ms=REPLACED_RETRY_MS))
         for sid in entered.demoted:
             self._set_earning(sid, is_earning=False, reason=ANOTHER_EARNS)
+        for sid in entered.promoted:
+            self._set_earning(sid, is_earning=True)
 
     def leave(self, session: OpenSession) -> None:
         """Take a session's place back."""

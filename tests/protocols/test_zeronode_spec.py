@@ -13,7 +13,7 @@ from protocols.zeronode_rules import ZeroNodeLimits, ZeroNodeRules, rules_of
 from protocols.zeronode_session import BOOTS_REMEMBERED, BeatFault
 from tests.protocols import zeronode_reference as ref
 from tests.protocols.compute_vectors import load
-from tests.protocols.test_spec import read, rows, section, shown
+from tests.protocols.test_spec import ROOT, read, rows, section, shown
 
 PAGE = read("zeronode.md")
 NAMES = ("mainnet", "testnet", "minimal")
@@ -89,6 +89,23 @@ def reasons(heading: str) -> list[str]:
 def test_reasons_of_frames_are_those_of_the_vectors() -> None:
     refused = {case["reason"] for case in load("zeronode/frames.json") if "reason" in case}
     assert refused == set(reasons("## Frames")[8:])
+
+
+def test_reasons_of_a_service_are_those_of_the_code() -> None:
+    folder = ROOT / "p2p_node" / "zeronode"
+    source = "".join(
+        (folder / f"{name}.py").read_text(encoding="utf-8")
+        for name in ("beats", "sessions", "limits", "beat_writer")
+    )
+    stated = [cells[0].strip("`") for cells in rows(section(PAGE, "### Order"))]
+    assert len(stated) > 10
+    for reason in stated:
+        if reason != "bad node signature":
+            assert f'"{reason}"' in source, reason
+    named = set(re.findall(r'^[A-Z_]+: Final = "([^"]+)"$', source, re.MULTILINE))
+    named |= set(re.findall(r'(?:TooMany|WriterBusy)\("([^"]+)"', source))
+    # These two are in the account's standing only.
+    assert named - {"not connected", "two copies"} <= set(stated)
 
 
 def test_reasons_of_beats_are_those_of_the_code() -> None:
