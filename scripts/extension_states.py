@@ -145,15 +145,46 @@ MISSIONS = [
     ),
 ]
 
-DRAWS = [
+CAMPAIGNS = [
+    {
+        "name": "autumn",
+        "title": "Autumn",
+        "summary": "Tickets for early guests.",
+        "opens_ms": at(-48),
+        "closes_ms": at(76),
+        "budget": 500,
+        "spent": 181,
+        "tasks": [
+            {
+                "name": "two-guests",
+                "title": "Two guests",
+                "summary": "Invite two accounts whose nodes run for six hours in a row.",
+                "measure": "referrals",
+                "least": 2,
+                "units": 0,
+                "tickets": 1,
+                "is_claimed": False,
+            }
+        ],
+    }
+]
+
+DRAWS: list[Mapping[str, Any]] = [
     {
         "id": "weekly-2969",
         "state": "open",
+        "summary": "Every week, for everybody.",
+        "opens_ms": at(-90),
         "closes_ms": at(53.6),
-        "title": "Weekly draw",
-        "entered": 2,
-    }
+        "prizes": [
+            {"name": "10,000 points", "ppm": 2_000, "units": 28_800_000, "tickets": 0},
+            {"name": "1,000 points", "ppm": 60_000, "units": 2_880_000, "tickets": 0},
+            {"name": "Two tickets", "ppm": 100_000, "units": 0, "tickets": 2},
+        ],
+    },
+    {"id": "weekly-2968", "state": "done", "opens_ms": at(-258), "closes_ms": at(-114)},
 ]
+OPEN_DRAW = {**DRAWS[0], "own": [{"first_ticket": 7, "tickets": 2}]}
 
 SETTINGS: Mapping[str, Any] = {
     "service": SERVICE,
@@ -234,7 +265,9 @@ class State:
             "/v1/account/proof": BOOKS.balances,
             f"/v1/days/{BOOKS.balances['day']}": {"anchored": {"root": BOOKS.root}},
             "/v1/missions": {"missions": MISSIONS},
+            "/v1/campaigns": {"campaigns": CAMPAIGNS},
             "/v1/draws": {"draws": DRAWS},
+            f"/v1/draws/{OPEN_DRAW['id']}": OPEN_DRAW,
         }
         if bare == "/v1/account/ledger":
             return 200, self._ledger(path)

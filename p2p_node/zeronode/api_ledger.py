@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from p2p_node.zeronode.anchoring import find_anchored
 from p2p_node.zeronode.day_roots import last_day, read_day
 from p2p_node.zeronode.http_types import HttpRefusal
-from p2p_node.zeronode.ledger import Unit, entries_of, user_account
+from p2p_node.zeronode.ledger import Unit, entries_of, newest_entries_of, user_account
 from p2p_node.zeronode.parts import Service
 from p2p_node.zeronode.routes import Call, Route
 from p2p_node.zeronode.schemas import (
@@ -30,16 +30,18 @@ USUAL_ENTRIES: Final = 50
 
 
 async def list_entries(service: Service, call: Call) -> Mapping[str, Any]:
-    """Return the account's next entries, each with its proof if a closed day has it."""
-    after = call.parameters.get("after", 0)
-    limit = call.parameters.get("limit", USUAL_ENTRIES)
-    return await service.archive.read(_list_entries, service, call, after, limit)
+    """Return the account's next or newest entries, with proofs where a closed day has them."""
+    return await service.archive.read(_list_entries, service, call)
 
 
-def _list_entries(
-    connection: Connection, service: Service, call: Call, after: int, limit: int
-) -> Mapping[str, Any]:
-    found = entries_of(connection, user_account(call.wallet), after, limit)
+def _list_entries(connection: Connection, service: Service, call: Call) -> Mapping[str, Any]:
+    account = user_account(call.wallet)
+    newest = call.parameters.get("newest")
+    if newest is None:
+        after = call.parameters.get("after", 0)
+        found = entries_of(connection, account, after, call.parameters.get("limit", USUAL_ENTRIES))
+    else:
+        found = newest_entries_of(connection, account, newest)[::-1]
     proofs = [service.prover.prove_entry(connection, entry.number) for entry in found]
     return {
         "entries": [show_entry(entry) for entry in found],
@@ -142,6 +144,7 @@ ROUTES: Final[Sequence[Route[Service]]] = (
         query={
             "after": number(about="Entries with higher numbers only."),
             "limit": number(1, MOST_ENTRIES, f"{USUAL_ENTRIES} without it."),
+            "newest": number(1, MOST_ENTRIES, "Instead of both: so many, the newest first."),
         },
         is_private=True,
     ),

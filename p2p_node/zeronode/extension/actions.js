@@ -5,7 +5,7 @@ import { toHex } from "./lib/bytes.js";
 import { at, make, say } from "./lib/dom.js";
 import { formatCount, formatPoints } from "./lib/format.js";
 import { forgetKey } from "./lib/keys.js";
-import { ServiceError, trust } from "./lib/service.js";
+import { ServiceError, trust, visit } from "./lib/service.js";
 import { InputError, readServiceAddress, SIGN_IN_MS, writeSettings } from "./lib/settings.js";
 import { showFindings } from "./view/books.js";
 
@@ -78,13 +78,16 @@ export function bindActions(popup) {
   confirmed("sign-out", "click", popup, () => "Really sign out?", () => signOut(popup));
 }
 
-/** Claim a mission; bound by the popup when it lists them. */
-export async function claimMission(popup, mission, code) {
-  const path = `/v1/account/missions/${mission.name}`;
-  await popup.caller.call("POST", path, code ? { code } : {});
+/**
+ * Claim a mission or a task of a campaign.
+ * @param {import("./popup.js").Popup} popup @param {import("./view/tasks.js").Task} task
+ * @param {string} word may be empty
+ */
+export async function claimTask(popup, task, word) {
+  await popup.caller.call("POST", task.path, word ? { code: word } : {});
   await popup.refresh();
   await popup.openTab("earn");
-  popup.warn(`${mission.title}: done.`, true);
+  popup.warn(`${task.title}: done.`, true);
 }
 
 /** Do `act` on an event, one at a time, and show what went wrong. */
@@ -132,10 +135,13 @@ function burnText(popup) {
 async function signIn(popup) {
   const service = readServiceAddress(at("welcome-service").value);
   const referral = at("welcome-referral").value.trim();
+  // Its page may have another address than its API; what it names has to be as safe.
+  const { uri } = (await visit(service)).sign_in;
+  readServiceAddress(new URL(uri).origin);
   await writeSettings({ service, signingInUntil: Date.now() + SIGN_IN_MS });
   const fragment = new URLSearchParams({ key: popup.key.hex });
   if (referral) fragment.set("ref", referral);
-  await chrome.tabs.create({ url: `${service}/sign-in#${fragment}` });
+  await chrome.tabs.create({ url: `${uri}#${fragment}` });
 }
 
 async function signOut(popup) {

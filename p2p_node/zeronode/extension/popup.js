@@ -1,6 +1,6 @@
 /** The popup, also as a page in a tab. It shows what worker and service say; it counts nothing. */
 
-import { bindActions, claimMission } from "./actions.js";
+import { bindActions, claimTask } from "./actions.js";
 import { fromHex } from "./lib/bytes.js";
 import { at, say, show } from "./lib/dom.js";
 import { formatClock } from "./lib/format.js";
@@ -17,8 +17,9 @@ import {
 import { bindTabs } from "./tabs.js";
 import { showAccount } from "./view/account.js";
 import { showEntries } from "./view/books.js";
-import { showDraw, showEarn, showMissions } from "./view/earn.js";
+import { showDraw, showEarn } from "./view/earn.js";
 import { showStatus } from "./view/status.js";
+import { showTasks } from "./view/tasks.js";
 import { showCountdowns, showToday } from "./view/today.js";
 
 /** Between two looks at the account, if no beat comes before. */
@@ -153,13 +154,17 @@ export class Popup {
   }
 
   async #fetchEarn() {
-    const [{ missions }, { draws }] = await Promise.all([
-      this.caller.call("GET", "/v1/missions"),
-      this.caller.call("GET", "/v1/draws"),
-    ]);
-    showMissions(missions, (mission, code) => this.attempt(() => claimMission(this, mission, code)));
-    this.openDraw = draws.find((draw) => draw.state === "open");
-    showDraw(this.openDraw, this.standing);
+    const { missions } = await this.caller.call("GET", "/v1/missions");
+    const { campaigns } = await this.caller.call("GET", "/v1/campaigns");
+    showTasks(missions, campaigns, (task, word) => this.attempt(() => claimTask(this, task, word)));
+    const { draws } = await this.caller.call("GET", "/v1/draws");
+    const now = Date.now() + this.offsetMs;
+    const open = draws.find(
+      (draw) => draw.state === "open" && draw.opens_ms <= now && now < draw.closes_ms,
+    );
+    this.openDraw = open && (await this.caller.call("GET", `/v1/draws/${open.id}`));
+    const last = draws.find((draw) => draw.state === "done");
+    showDraw(this.openDraw, last, this.standing, this.settings.service);
   }
 
   async #fetchEntries() {
@@ -189,7 +194,7 @@ export class Popup {
 
   #tick() {
     const now = Date.now();
-    showStatus(this.status, now);
+    showStatus(this.status, this.standing?.status, now);
     if (this.standing) showCountdowns(this.standing, now + this.offsetMs, this.offsetMs);
   }
 

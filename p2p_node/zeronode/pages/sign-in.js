@@ -96,8 +96,9 @@ async function signIn(provider) {
       method: "personal_sign",
       params: [toHex(message), address],
     });
-    const { wallet } = await post("/v1/sign-in", { message, signature });
-    tell(`Done. This browser earns for ${wallet}. You may close this page.`, "good");
+    const done = await post("/v1/sign-in", { message, signature });
+    const code = done.referral && done.referral !== "bound" ? ` The code was not taken: ${done.referral}.` : "";
+    tell(`Done. This browser earns for ${done.wallet}.${code} You may close this page.`, "good");
   } catch (error) {
     // Wallets throw plain objects as well; 4001 is the code of a person who said no.
     const said = error?.code === 4001 ? "You did not sign." : error?.message;

@@ -29,7 +29,7 @@ WALLET_SCRIPT = """([address]) => {
     },
   };
   const announce = () => window.dispatchEvent(new CustomEvent("eip6963:announceProvider", {
-    detail: Object.freeze({ info: { uuid: "1", name: "Test wallet", icon: "", rdns: "t" }, provider }),
+    detail: { info: { uuid: "1", name: "Test wallet", icon: "", rdns: "test" }, provider },
   }));
   window.addEventListener("eip6963:requestProvider", announce);
   announce();
@@ -74,10 +74,13 @@ def open_popup(context: BrowserContext) -> Page:
     return page
 
 
-def sign_in(context: BrowserContext, service: ServiceProcess, wallet: TestWallet) -> Page:
+def sign_in(
+    context: BrowserContext, service: ServiceProcess, wallet: TestWallet, referral: str = ""
+) -> Page:
     """Sign in as people do; returns the page on which it was done."""
     popup = open_popup(context)
     popup.locator("#welcome-service").fill(service.url)
+    popup.locator("#welcome-referral").fill(referral)
     context.expose_function("signForTests", wallet.sign)
     context.add_init_script(f"({WALLET_SCRIPT})({json.dumps([wallet.text])})")
     with context.expect_page() as opened:

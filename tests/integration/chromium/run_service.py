@@ -1,9 +1,9 @@
 """A ZeroNode service as a process of its own, for the tests of the extension.
 
-    python -m tests.integration.chromium.run_service DIRECTORY PORT RULES
+    python -m tests.integration.chromium.run_service DIRECTORY PORT NODE RULES
 
-RULES is JSON: fields of ZeroNodeRules that differ from `minimal`. The same directory again is a
-restart of the same service.
+NODE is the number of the service's key. RULES is JSON: fields of ZeroNodeRules that differ from
+`minimal`. The same directory again is a restart of the same service.
 """
 
 import json
@@ -18,16 +18,16 @@ from p2p_node.zeronode.parts import ServiceIdentity
 from p2p_node.zeronode.service import open_service, run_service
 from p2p_node.zeronode.settings import ZeroNodeSettings
 from protocols.zeronode_rules import MINIMAL_RULES
-from tests.integration.chromium.services import CHAIN_ID, NETWORK, NODE_KEY, database_url
+from tests.integration.chromium.services import CHAIN_ID, NETWORK, database_url, node_key
 
 
-async def main(directory: Path, port: int, changes: str) -> None:
+async def main(directory: Path, port: int, node: int, changes: str) -> None:
     settings = ZeroNodeSettings(database=database_url(directory), listen=f"127.0.0.1:{port}")
-    identity = ServiceIdentity(NODE_KEY, NETWORK, CHAIN_ID)
+    identity = ServiceIdentity(node_key(node), NETWORK, CHAIN_ID)
     rules = replace(MINIMAL_RULES, **json.loads(changes))
     async with open_service(settings, identity, rules, Clock(), directory) as service:
         await run_service(service, on_listening=lambda running: print(running.url, flush=True))
 
 
 if __name__ == "__main__":
-    trio.run(main, Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    trio.run(main, Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

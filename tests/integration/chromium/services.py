@@ -22,7 +22,12 @@ from protocols.uptime import Stretch, total_ms
 
 NETWORK = NetworkId(bytes(range(32)))
 CHAIN_ID = 31337
-NODE_KEY = SigningKey(bytes([7]) * 32)
+
+
+def node_key(number: int) -> SigningKey:
+    """A service's key."""
+    return SigningKey(bytes([number]) * 32)
+
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.1
@@ -60,15 +65,21 @@ class ServiceProcess:
     directory: Path
     rules: dict[str, Any]
     port: int = field(default_factory=unused_port)
+    node: int = 7
     process: subprocess.Popen[str] | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def key(self) -> bytes:
+        """By which the service is known."""
+        return bytes(node_key(self.node).verify_key)
+
     def start(self) -> None:
         module = "tests.integration.chromium.run_service"
-        arguments = [str(self.directory), str(self.port), json.dumps(self.rules)]
+        arguments = [str(self.directory), str(self.port), str(self.node), json.dumps(self.rules)]
         with (self.directory / "service.log").open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],

@@ -1,6 +1,7 @@
 """The extension in real Chromium against a real service, from the installation on."""
 
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Playwright, expect
 
-from protocols.uptime import total_ms
+from protocols.uptime import Stretch, total_ms
 from protocols.zeronode_rules import UNITS_PER_SECOND
+from scripts.screenshot_extension import ORIGIN
 from tests.integration.chromium.browsers import (
     SECONDS,
     TestWallet,
@@ -18,7 +20,6 @@ from tests.integration.chromium.browsers import (
     kill_workers,
     left_alone,
     open_popup,
-    processes_of,
     sign_in,
 )
 from tests.integration.chromium.services import ServiceProcess, service_running, wait_for
@@ -80,11 +81,38 @@ def status_of(page: Page) -> dict[str, object]:
     return status
 
 
+@dataclass
+class Alone:
+    """A browser to which nobody is attached, and the service that sees it."""
+
+    service: ServiceProcess
+    browser: subprocess.Popen[bytes]
+
+
+@pytest.fixture(scope="module")
+def alone(
+    playwright: Playwright, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Alone]:
+    """Sign in, and leave the browser alone: it runs beside all other tests, for the last one."""
+    directory = tmp_path_factory.mktemp("alone")
+    profile = directory / "profile"
+    with service_running(directory, **AS_ON_A_REAL_NETWORK) as service:
+        with driven(playwright, chromium, profile) as context:
+            sign_in(context, service, WALLET)
+            popup = open_popup(context)
+            expect(popup.locator("#signed-in")).to_be_visible(timeout=SECONDS)
+        with left_alone(chromium, profile) as browser:
+            yield Alone(service, browser)
+
+
 @pytest.fixture(scope="module")
 def home(
-    playwright: Playwright, chromium: str, tmp_path_factory: pytest.TempPathFactory
+    alone: Alone, playwright: Playwright, chromium: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Home]:
-    """Install, sign in, wait for the first paid beat, and close the browser."""
+    """Install, sign in, wait for the first paid beat, and close the browser.
+
+    `alone` is only to be there first: its 100 s go by meanwhile.
+    """
     directory = tmp_path_factory.mktemp("service")
     profile = tmp_path_factory.mktemp("home") / "profile"
     with service_running(directory, **QUICK) as service:
@@ -258,30 +286,104 @@ def test_a_copy_of_the_profile_and_the_original_earn_no_more_than_one(
     assert "replaced" in reasons
 
 
-def test_it_lives_without_a_debugger_and_comes_back_when_killed(home: Home, chromium: str) -> None:
+def test_a_service_with_another_key_gets_nothing_until_somebody_decides(
+    home: Home, playwright: Playwright, chromium: str, tmp_path: Path
+) -> None:
     service = home.service
     service.stop()
-    service.rules = AS_ON_A_REAL_NETWORK
-    service.start()
-    with left_alone(chromium, home.profile) as browser:
+    other = ServiceProcess(tmp_path, dict(QUICK), port=service.port, node=8)
+    try:
+        other.start()
+        with driven(playwright, chromium, home.profile) as context:
+            popup = open_popup(context)
+            expect(popup.locator("#status-title")).to_have_text("Stopped", timeout=SECONDS)
+            expect(popup.locator("#other-service")).to_be_visible()
+            expect(popup.locator("#shown-key")).to_have_text(other.key.hex())
+            expect(popup.locator("#pinned-key")).to_have_text(service.key.hex())
+            other.stop()
+            service.start()
+            before = service.paid_ms(WALLET.address)
+            popup.locator("#retry").click()
+            wait_for(lambda: service.paid_ms(WALLET.address) > before, "paid again", 40)
+    finally:
+        other.stop()
+        if service.process is None:
+            service.start()
 
-        def last_run_ms() -> int:
-            stretches = service.stretches(WALLET.address)
-            return stretches[-1].end_ms - stretches[-1].start_ms
 
-        # One unbroken stretch: no beat was missed, so the worker was never gone.
-        wait_for(lambda: last_run_ms() >= 100_000, "100 s without a gap", 150, poll=1)
-        first = service.stretches(WALLET.address)[-1]
-        assert kill_workers(browser) >= 1
-        killed = time.monotonic()
+def test_a_position_is_rounded_in_the_browser_and_can_be_deleted(
+    home: Home, playwright: Playwright, chromium: str
+) -> None:
+    sent = []
+    with driven(playwright, chromium, home.profile) as context:
+        context.grant_permissions(["geolocation"], origin=ORIGIN)
+        context.set_geolocation({"latitude": 52.5163, "longitude": -13.3777})
+        popup = open_popup(context)
+        popup.on("request", lambda request: sent.append((request.method, request.post_data_json)))
+        popup.get_by_role("tab", name="Settings").click()
+        switch = popup.get_by_role("switch", name="Share a coarse position")
+        expect(switch).not_to_be_checked()
+        switch.click()
+        expect(popup.locator("#location")).to_contain_text("52.5° N, 13.4° W")
+        expect(switch).to_be_checked()
+        popup.locator("#coarse-delete").click()
+        expect(popup.locator("#location")).to_contain_text("not shared")
+    assert [body for method, body in sent if method == "PUT"] == [
+        {"lat_tenths": 525, "lon_tenths": -134}
+    ]
 
-        def next_stretch() -> object:
-            found = service.stretches(WALLET.address)[-1]
-            return found if found.start_ms > first.end_ms else None
 
-        # Back means connected: the first paid stretch ends one challenge later.
-        wait_for(lambda: service.hellos() >= 2, "a hello after the kill", 60, poll=0.5)
-        assert time.monotonic() - killed <= 60
-        found = wait_for(next_stretch, "a stretch after the gap", 40, poll=1)
-        assert found.start_ms > first.end_ms
-        assert processes_of(browser)
+def test_an_invitation_is_taken_and_counted(
+    home: Home, playwright: Playwright, chromium: str, tmp_path: Path
+) -> None:
+    guest = TestWallet(12)
+    with driven(playwright, chromium, home.profile) as context:
+        popup = open_popup(context)
+        popup.get_by_role("tab", name="Earn").click()
+        expect(popup.locator("#missions li").first).to_be_visible()
+        link = popup.locator("#referral-link").input_value()
+    code = link.partition("#ref=")[2]
+    assert link.startswith(f"{home.service.url}/sign-in#ref=")
+    with driven(playwright, chromium, tmp_path / "guest") as context:
+        page = context.new_page()
+        page.goto(link)
+        expect(page.locator("#code")).to_have_text(code)
+        sign_in(context, home.service, guest, referral=code)
+        popup = open_popup(context)
+        popup.get_by_role("tab", name="Earn").click()
+        expect(popup.locator("#referral-form")).to_be_hidden()
+
+
+def test_signing_out_forgets_the_key(home: Home, playwright: Playwright, chromium: str) -> None:
+    with driven(playwright, chromium, home.profile) as context:
+        popup = open_popup(context)
+        popup.get_by_role("tab", name="Settings").click()
+        button = popup.locator("#sign-out")
+        button.click()
+        expect(button).to_have_text("Really sign out?")
+        button.click()
+        expect(popup.locator("#welcome")).to_be_visible()
+        expect(popup.locator("#status-title")).to_have_text("Not signed in")
+        assert key_of(popup) != home.key
+        bound = context.request.get(f"{home.service.url}/v1/keys/{home.key}").json()
+    assert bound == {"bound": False}
+
+
+def test_it_lives_without_a_debugger_and_comes_back_when_killed(alone: Alone) -> None:
+    service = alone.service
+
+    def find_newest(after_ms: int) -> Stretch | None:
+        found = service.stretches(WALLET.address)
+        return found[-1] if found and found[-1].start_ms > after_ms else None
+
+    def find_long() -> Stretch | None:
+        newest = find_newest(0)
+        return newest if newest and newest.end_ms - newest.start_ms >= 100_000 else None
+
+    # One unbroken stretch: no beat was missed, so the worker was never gone.
+    first = wait_for(find_long, "100 s without a gap", 160, poll=1)
+    assert kill_workers(alone.browser) >= 1
+    killed_ms = time.time() * 1000
+    # A stretch begins with the first beat after the return, and is paid one challenge later.
+    back = wait_for(lambda: find_newest(first.end_ms), "paid after the kill", 95, poll=1)
+    assert killed_ms <= back.start_ms <= killed_ms + 60_000

@@ -105,15 +105,18 @@ export class Keeper {
   #welcome({ bound, earning, reason }) {
     // Revoked elsewhere: no session earns until somebody signs in again.
     if (!bound) return writeSettings({ joined: false });
-    const why = earning ? "connected, the first beat is still to come" : reason;
+    const why = earning ? "waiting for the service's first question" : reason;
     return this.#say(earning ? "connecting" : "idle", why, NO_FAILURE);
   }
 
   #credit({ paid_ms: paidMs, earning, reason }) {
     const { beats, lastPaidMs } = this.#status;
-    return this.#say(earning ? "earning" : "idle", reason, {
+    const isPaid = paidMs > 0;
+    // A first beat earns nothing yet: two make a stretch.
+    const state = isPaid ? "earning" : earning ? "connecting" : "idle";
+    return this.#say(state, reason, {
       beats: beats + 1,
-      lastPaidMs: paidMs > 0 ? Date.now() : lastPaidMs,
+      lastPaidMs: isPaid ? Date.now() : lastPaidMs,
     });
   }
 
