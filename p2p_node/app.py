@@ -23,6 +23,7 @@ from chain.rental_calls import RentalCalls
 from chain.rental_client import RentalClient
 from chain.signer import Signer
 from chain.transactions import TransactionManager
+from chain.zeronode_client import ZeroNodeClient
 from p2p_node.chain_access import open_endpoints
 from p2p_node.clock import Clock
 from p2p_node.duties.device_book import DeviceBook
@@ -42,12 +43,14 @@ from p2p_node.roles.copying_checker import run_copying_checker
 from p2p_node.roles.equivocating_checker import run_equivocating_checker
 from p2p_node.roles.lying_checker import run_lying_checker
 from p2p_node.roles.provider import run_provider
+from p2p_node.roles.zeronode import run_zeronode
 from p2p_node.run_file import RunFile
 from p2p_node.storage import AsyncStore, Store, StoreJournal
 from p2p_node.watcher import Watcher
 from p2p_node.workloads.attestation.policy import POLICY_FILE, read_policy
 from p2p_node.workloads.host_settings import HostSettings
 from p2p_node.zeronode.context import ZeroNodeContext
+from p2p_node.zeronode.service_list import ServiceList
 from p2p_node.zeronode.settings import ZeroNodeSettings
 from protocols.epochs import Timeline
 from protocols.errors import LocalError
@@ -60,6 +63,7 @@ ROLES: Mapping[str, Callable[[Node], Awaitable[None]]] = {
     "provider": run_provider,
     "checker": run_checker,
     "bootstrap": run_bootstrap,
+    "zeronode": run_zeronode,
     "cheating-provider": run_cheating_provider,
     "absent-provider": run_absent_provider,
     "lying-checker": run_lying_checker,
@@ -202,6 +206,7 @@ async def run_node(settings: AppSettings, keys: Keys) -> None:
             rental=RentalContract(
                 settings.rental, RentalClient(rpc, deployment), RentalCalls(deployment)
             ),
+            services=ServiceList(ZeroNodeClient(rpc, deployment), preset.epoch_seconds),
             zeronode=None
             if settings.zeronode is None
             else ZeroNodeContext(settings.zeronode, rpc, deployment, run_file.note_url),

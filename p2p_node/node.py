@@ -21,6 +21,7 @@ from p2p_node.storage import AsyncStore
 from p2p_node.watcher import Watcher
 from p2p_node.workloads.host_settings import HostSettings
 from p2p_node.zeronode.context import ZeroNodeContext
+from p2p_node.zeronode.service_list import ServiceList
 from protocols.gossip import GossipMemory
 from protocols.params import Preset
 from protocols.types import Digest, Wallet
@@ -60,5 +61,7 @@ class Node:
     """Where a provider's machine is registered with peaq, if `machine` says so."""
     rental: RentalContract | None = None
     """Where a provider's machine is rented out, on a network that has leases."""
+    services: ServiceList | None = None
+    """Which ZeroNode services the chain lists; read only while something runs it."""
     zeronode: ZeroNodeContext | None = None
     """What a service of ZeroNode has in addition; None in every other role."""

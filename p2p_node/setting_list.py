@@ -24,7 +24,7 @@ from p2p_node.rental.settings import (
 from p2p_node.setting import Setting, one_of, parse_number, parse_path, parse_switch, parse_url
 from p2p_node.zeronode.setting_list import ZERONODE_SETTINGS
 
-ROLES: Final = ("provider", "checker", "bootstrap")
+ROLES: Final = ("provider", "checker", "bootstrap", "zeronode")
 ADVERSARIES: Final = (
     "cheating-provider",
     "absent-provider",

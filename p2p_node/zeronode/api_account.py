@@ -32,16 +32,18 @@ async def read_account(service: Service, call: Call) -> Mapping[str, Any]:
 
 async def do_check_in(service: Service, call: Call) -> Mapping[str, Any]:
     """Check in for this day; again on the same day it is the same."""
-    await service.require_home(call.wallet)
-    done = await service.database.run(check_in, call.wallet, service.rules, service.now())
+    done = await service.run_at_home(
+        call.wallet, check_in, call.wallet, service.rules, service.now()
+    )
     return {"day": done.day, "days": done.days, "units": done.units}
 
 
 async def do_burn(service: Service, call: Call) -> Mapping[str, Any]:
     """Burn points for tickets."""
-    await service.require_home(call.wallet)
     tickets, request = call.body["tickets"], call.body["request"]
-    done = await service.database.run(burn, call.wallet, tickets, request, service.now())
+    done = await service.run_at_home(
+        call.wallet, burn, call.wallet, tickets, request, service.now()
+    )
     return {
         "tickets": done.tickets,
         "units": done.units,
@@ -52,9 +54,8 @@ async def do_burn(service: Service, call: Call) -> Mapping[str, Any]:
 
 async def name_referrer(service: Service, call: Call) -> Mapping[str, Any]:
     """Say who invited the account."""
-    await service.require_home(call.wallet)
-    await service.database.run(
-        bind_referral, call.wallet, call.body["code"], service.rules, service.now()
+    await service.run_at_home(
+        call.wallet, bind_referral, call.wallet, call.body["code"], service.rules, service.now()
     )
     return {}
 
@@ -85,8 +86,7 @@ async def set_nft(service: Service, call: Call) -> Mapping[str, Any]:
 
 async def clear_nft(service: Service, call: Call) -> Mapping[str, Any]:
     """Unlink the account's token."""
-    await service.require_home(call.wallet)
-    await service.database.run(unlink, call.wallet, service.now())
+    await service.run_at_home(call.wallet, unlink, call.wallet, service.now())
     return {}
 
 

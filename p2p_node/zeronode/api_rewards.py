@@ -79,11 +79,10 @@ def _describe_mission(name: str, missions: Missions, state: MissionState | None)
 
 async def claim_one_mission(service: Service, call: Call) -> Mapping[str, Any]:
     """Claim a mission; again within its window it is the same."""
-    await service.require_home(call.wallet)
     code = _take_word(service, call)
     name, now = call.parameters["name"], service.now()
-    claim = await service.database.run(
-        claim_mission, service.missions, call.wallet, name, code, service.rules, now
+    claim = await service.run_at_home(
+        call.wallet, claim_mission, service.missions, call.wallet, name, code, service.rules, now
     )
     return {"units": claim.units, "tickets": claim.tickets, "claimed_ms": claim.claimed_ms}
 
@@ -113,11 +112,12 @@ def _describe_campaign(state: CampaignState, is_own: bool) -> dict[str, Any]:
 
 async def claim_campaign_task(service: Service, call: Call) -> Mapping[str, Any]:
     """Claim a campaign's task; again it is the same."""
-    await service.require_home(call.wallet)
     code = _take_word(service, call)
     campaign, task = call.parameters["campaign"], call.parameters["task"]
     work = partial(claim_task, rules=service.rules, now_ms=service.now())
-    claim = await service.database.run(work, service.campaigns, call.wallet, campaign, task, code)
+    claim = await service.run_at_home(
+        call.wallet, work, service.campaigns, call.wallet, campaign, task, code
+    )
     return {"tickets": claim.tickets, "claimed_ms": claim.claimed_ms}
 
 

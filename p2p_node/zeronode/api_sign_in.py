@@ -93,11 +93,14 @@ def _bind(
     connection: Connection, service: Service, message: SignIn, visit: Visit, now: TimeMs
 ) -> str:
     open_account(connection, message.wallet, now)
-    claim_home(connection, message.wallet, service.identity.service, service.rules, now)
+    own = service.identity.service
+    home = claim_home(connection, message.wallet, own, service.rules, now)
     record_address(connection, message.wallet, visit.address, now)
     bind_key(connection, message.wallet, message.key, service.rules, now)
     if not message.referral:
         return ""
+    if home.service != own:
+        return "the account is at home elsewhere"
     try:
         # Nothing is written before it refuses; whoever was not invited properly still signs in.
         bind_referral(connection, message.wallet, message.referral, service.rules, now)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from nacl.signing import SigningKey
 from sqlalchemy import Connection
@@ -15,6 +15,7 @@ from p2p_node.zeronode.beat_writer import BeatWriter
 from p2p_node.zeronode.campaigns import Campaigns
 from p2p_node.zeronode.database import AsyncDatabase
 from p2p_node.zeronode.day_roots import Prover
+from p2p_node.zeronode.draws import find_next_draw
 from p2p_node.zeronode.homes import find_home, require_home
 from p2p_node.zeronode.http_types import HttpRefusal
 from p2p_node.zeronode.limits import Rates
@@ -22,10 +23,13 @@ from p2p_node.zeronode.location import Locator, Place, store_place
 from p2p_node.zeronode.missions import Missions
 from p2p_node.zeronode.sessions import SessionBook
 from p2p_node.zeronode.settings import ZeroNodeSettings
-from p2p_node.zeronode.standing import Live, read_standing
+from p2p_node.zeronode.standing import Live, NextDraw, read_standing
 from p2p_node.zeronode.tokens import Tokens
 from protocols.types import NetworkId, NodeKey, TimeMs, Wallet
 from protocols.zeronode_rules import ZeroNodeRules
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ class Service:
     version: str
     public_url: str = ""
     origins: frozenset[str] = frozenset()
+    listed: Callable[[], frozenset[NodeKey]] = frozenset
+    """The services that the chain lists now; none without a chain."""
 
     def now(self) -> TimeMs:
         """Return Unix milliseconds, by a clock that nobody sets."""
@@ -129,6 +135,22 @@ class Service:
         """Raise AwayError for an account whose home is another service."""
         await self.database.read(require_home, wallet, self.identity.service)
 
+    async def run_at_home(
+        self,
+        wallet: Wallet,
+        function: Callable[Concatenate[Connection, Parameters], Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Return function(connection, …), called in one transaction that also looks whether the
+        account is at home here: it cannot leave in between. Raises AwayError."""
+
+        def guarded(connection: Connection) -> Result:
+            require_home(connection, wallet, self.identity.service)
+            return function(connection, *args, **kwargs)
+
+        return await self.database.run(guarded)
+
     async def read_standing(self, wallet: Wallet) -> Mapping[str, Any]:
         """Return all that an account's owner is shown."""
         earning, reason = self.sessions.describe(wallet)
@@ -144,11 +166,13 @@ class Service:
     ) -> Mapping[str, Any]:
         own = self.identity.service
         home = find_home(connection, wallet)
+        draw = find_next_draw(connection, now)
         live = Live(
             service=own,
             home=own if home is None else home.service,
             earning=earning,
             reason=reason,
             link_base=f"{self.public_url}/sign-in#ref=",
+            next_draw=None if draw is None else NextDraw(draw.id, draw.closes_ms),
         )
         return read_standing(connection, wallet, self.rules, now, live).to_json()

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import httpx
 import trio
 
+from chain.client import BlockTag
 from chain.errors import ChainError, RevertedError
 from protocols import drand
 from protocols.errors import RemoteError
@@ -71,7 +72,7 @@ class DrandRelays:
                 _log.warning("round %d of drand from %s: %s", source.number, url, error)
         return None
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close connections."""
         await self._client.aclose()
 
@@ -106,7 +107,7 @@ class DrandRelays:
 class Seeds(Protocol):
     """What is read of the chain: `ZeroNodeClient` is one."""
 
-    async def beacon_seed(self, epoch: Epoch, block: str = "finalized") -> Digest:
+    async def beacon_seed(self, epoch: Epoch, block: BlockTag = "latest") -> Digest:
         """Return the seed of an epoch that began."""
 
 

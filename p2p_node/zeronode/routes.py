@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from p2p_node.zeronode.http_types import HttpRefusal, HttpRequest
+from p2p_node.zeronode.http_types import HttpRefusal, HttpRequest, HttpResponse
 from p2p_node.zeronode.schemas import Schema, check
 from protocols.types import NodeKey, Wallet
 
@@ -37,7 +37,8 @@ class Route(Generic[Context]):
     method: str
     path: str
     summary: str
-    handle: Callable[[Context, Call], Awaitable[Mapping[str, Any]]]
+    handle: Callable[[Context, Call], Awaitable[Mapping[str, Any] | HttpResponse]]
+    """Returns the answer's JSON object, or a whole answer where its bytes matter."""
     answer: Schema
     """Shape of the answer with status 200."""
     body: Schema | None = None

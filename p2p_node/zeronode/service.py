@@ -16,7 +16,9 @@ from chain.zeronode_client import ZeroNodeClient
 from p2p_node.clock import Clock
 from p2p_node.zeronode import (
     api_account,
+    api_draws,
     api_ledger,
+    api_moving,
     api_rewards,
     api_service,
     api_sign_in,
@@ -64,7 +66,9 @@ def make_routes() -> Routes[Service]:
         *api_sign_in.ROUTES,
         *api_account.ROUTES,
         *api_ledger.ROUTES,
+        *api_moving.ROUTES,
         *api_rewards.ROUTES,
+        *api_draws.ROUTES,
     )
 
     async def describe(service: Service, _: Call) -> dict[str, object]:

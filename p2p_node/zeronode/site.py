@@ -110,7 +110,8 @@ class ServiceSite:
         if route.is_private or (route.is_personal and "authorization" in request.headers):
             key, wallet = await self._authenticate(request)
         call = Call(request, parameters, body, key, wallet)
-        return write_json(200, await route.handle(self._service, call))
+        found = await route.handle(self._service, call)
+        return found if isinstance(found, HttpResponse) else write_json(200, found)
 
     def find_talk(self, request: HttpRequest) -> Talk | None:
         """Return who talks over a WebSocket of this path."""

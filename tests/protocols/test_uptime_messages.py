@@ -265,6 +265,29 @@ def test_the_earlier_of_two_claims_stands_in_any_order() -> None:
         assert claim(claim(None, *first), *second, after=10) == home("b", -9)
 
 
+@given(
+    st.dictionaries(st.sampled_from("abcde"), st.integers(-9, 0), min_size=1),
+    st.permutations(range(5)),
+)
+def test_services_that_hear_the_same_claims_agree(claims: dict[str, int], order: list[int]) -> None:
+    told = list(claims.items())
+    homes = []
+    for heard in (told, [told[place] for place in order if place < len(told)]):
+        known: Home | None = None
+        for after, (name, since) in enumerate(heard * 2):
+            known = claim(known, name, since, after)
+        assert known is not None
+        homes.append((known.service, known.since_ms))
+    assert (
+        homes[0]
+        == homes[1]
+        == min(
+            ((public(name), NOW + since) for name, since in told),
+            key=lambda each: (each[1], each[0]),
+        )
+    )
+
+
 def test_claims_of_the_same_moment_are_told_apart_by_their_keys() -> None:
     low, high = sorted(("a", "b"), key=public)
     for first, second in ((low, high), (high, low)):

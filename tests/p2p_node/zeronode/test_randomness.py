@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from chain.client import BlockTag
 from chain.errors import RevertedError, UnreachableError
 from p2p_node.zeronode import randomness
 from p2p_node.zeronode.randomness import MAX_ANSWER_BYTES, BeaconSeeds, DrandRelays
@@ -55,7 +56,7 @@ async def relay(content: bytes, *, hangs: bool = False) -> AsyncIterator[tuple[s
 async def relays(*urls: str) -> AsyncIterator[DrandRelays]:
     made = DrandRelays(urls)
     yield made
-    await made.close()
+    await made.aclose()
 
 
 async def test_a_round_is_fetched_and_verified() -> None:
@@ -137,9 +138,9 @@ async def test_rounds_are_planned_ahead() -> None:
 class Chain:
     def __init__(self, says: Callable[[], Digest]) -> None:
         self._says = says
-        self.asked: list[tuple[int, str]] = []
+        self.asked: list[tuple[int, BlockTag]] = []
 
-    async def beacon_seed(self, epoch: Epoch, block: str = "latest") -> Digest:
+    async def beacon_seed(self, epoch: Epoch, block: BlockTag = "latest") -> Digest:
         self.asked.append((epoch, block))
         return self._says()
 
