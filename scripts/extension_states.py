@@ -353,7 +353,7 @@ STATES = (
         about={"service": OTHER_KEY.hex()},
         prepare=lambda page: expect(page.locator("#other-service")).to_be_visible(),
     ),
-    State("earn", EARNING, prepare=open_tab("Earn", "#missions li")),
+    State("earn", EARNING, prepare=open_tab("Earn", "#draw-prizes li")),
     State("ledger", EARNING, prepare=open_tab("Ledger", "#entries li")),
     State("ledger-checked", EARNING, prepare=check_books),
     State("ledger-forged", EARNING, is_forged=True, prepare=check_books),

@@ -50,6 +50,12 @@ export class Popup {
   }
 
   async start() {
+    // Before anything is read: what changes meanwhile must not be missed.
+    const { promise: ready, resolve: settle } = Promise.withResolvers();
+    chrome.storage.onChanged.addListener(async (changes, area) => {
+      await ready;
+      await this.#hear(changes, area);
+    });
     document.body.classList.toggle("in-tab", Boolean(await chrome.tabs.getCurrent()));
     this.settings = await readSettings();
     this.status = await readStatus();
@@ -61,9 +67,9 @@ export class Popup {
     at("welcome-service").value = this.settings.service;
     bindTabs((tab) => this.openTab(tab));
     bindActions(this);
-    chrome.storage.onChanged.addListener((changes, area) => this.#hear(changes, area));
     await this.#recall();
     this.showAll();
+    settle();
     setInterval(() => this.#tick(), 1000);
     setInterval(() => this.refresh(), REFRESH_MS);
     await this.refresh();

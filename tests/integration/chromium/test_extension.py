@@ -29,7 +29,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
 DAY_MS = 20_000
 QUICK = {
     "day_ms": DAY_MS,
-    "close_delay_ms": 1_000,
+    # Longer than anything that is under way may take: what comes later is not paid.
+    "close_delay_ms": 6_000,
     "challenge_min_ms": 700,
     "challenge_max_ms": 1_200,
     "answer_ms": 3_000,

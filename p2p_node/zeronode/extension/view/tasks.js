@@ -67,7 +67,8 @@ function makeItem(task, claim) {
     "div",
     { class: "what" },
     make("b", {}, task.title),
-    make("span", { class: "muted" }, [task.summary, facts].filter(Boolean).join(" ")),
+    make("p", { class: "muted" }, task.summary),
+    make("p", { class: "muted" }, facts),
   );
   if (task.isDone) return make("li", {}, what, make("span", { class: "amount" }, "Done ✓"));
   const form = make("form", { class: task.needsWord ? "claim joined with-code" : "claim" });
