@@ -72,12 +72,30 @@ class Database:
             engine = _make_postgresql_engine(parsed)
         database = cls(engine, name)
         try:
-            with database._begin(engine) as connection:
-                try:
-                    schema.prepare(connection)
-                except DatabaseError as error:
-                    raise DatabaseError(f"{name}: {error}") from error
-                _claim(connection, name, ledger)
+            with database._begin(engine) as connection, database._named():
+                schema.prepare(connection)
+                _claim(connection, ledger)
+        except BaseException:
+            engine.dispose()
+            raise
+        return database
+
+    @classmethod
+    def open_to_read(cls, url: str) -> Self:
+        """Open a database that there is, without changing anything in it, not even its tables.
+
+        DatabaseError also when its tables are not of this version.
+        """
+        parsed = _parse(url)
+        name = parsed.render_as_string(hide_password=True)
+        if parsed.get_backend_name() == "sqlite":
+            engine = _make_sqlite_engine(Path(parsed.database or ""), read_only=True)
+        else:
+            engine = _make_postgresql_engine(parsed)
+        database = cls(engine, name)
+        try:
+            with database.reading() as connection, database._named():
+                schema.require_current(connection)
         except BaseException:
             engine.dispose()
             raise
@@ -109,6 +127,14 @@ class Database:
         """Read one state of the database, without waiting for a writer or stopping one."""
         with self._begin(self._engine.execution_options(**{_READING: True})) as connection:
             yield connection
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the database's name before what is wrong with it."""
+        try:
+            yield
+        except DatabaseError as error:
+            raise DatabaseError(f"{self.name}: {error}") from error
 
     @contextmanager
     def _begin(self, engine: Engine) -> Iterator[Connection]:
@@ -185,10 +211,11 @@ def _parse(url: str) -> URL:
 _EXPECTED: Final = "sqlite:////absolute/path or postgresql://user@host/name"
 
 
-def _make_sqlite_engine(path: Path) -> Engine:
+def _make_sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
+    flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
     # Made here and not by SQLite, which would let the umask decide who can read it.
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, flags | os.O_CLOEXEC, 0o600))
         size = path.stat().st_size
     except OSError as error:
         raise DatabaseError(f"{path}: {error.strerror}") from error
@@ -198,7 +225,7 @@ def _make_sqlite_engine(path: Path) -> Engine:
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(
-            f"{path.as_uri()}?mode=rw",
+            f"{path.as_uri()}?mode={'ro' if read_only else 'rw'}",
             uri=True,
             timeout=WAIT_SECONDS,
             isolation_level=None,
@@ -217,11 +244,15 @@ def _make_sqlite_engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _: object) -> None:
         for pragma in (
-            "journal_mode = WAL",
-            # FULL: a commit returns when it is on the disk, power cut or not.
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            f"journal_size_limit = {MAX_IDLE_LOG_BYTES}",
+            ()
+            if read_only
+            else (
+                "journal_mode = WAL",
+                # FULL: a commit returns when it is on the disk, power cut or not.
+                "synchronous = FULL",
+                "foreign_keys = ON",
+                f"journal_size_limit = {MAX_IDLE_LOG_BYTES}",
+            )
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -262,7 +293,7 @@ def _make_postgresql_engine(url: URL) -> Engine:
     return engine
 
 
-def _claim(connection: Connection, name: str, ledger: Digest | None) -> None:
+def _claim(connection: Connection, ledger: Digest | None) -> None:
     """Write whose books these are, or see that they are ours."""
     if not connection.execute(select(counter.c.id)).all():
         connection.execute(counter.insert().values(id=1, changed=0, kept_from=0))
@@ -273,7 +304,7 @@ def _claim(connection: Connection, name: str, ledger: Digest | None) -> None:
         connection.execute(head.insert().values(id=1, ledger=start, number=0, hash=start))
     elif ledger is not None and found.ledger != ledger:
         if found.ledger != unowned or found.number:
-            raise DatabaseError(f"{name}: the books of another service, or of another network")
+            raise DatabaseError("the books of another service, or of another network")
         connection.execute(head.update().values(ledger=ledger, hash=ledger))
 
 

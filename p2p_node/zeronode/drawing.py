@@ -24,7 +24,7 @@ from p2p_node.clock import Clock
 from p2p_node.zeronode import draws
 from p2p_node.zeronode.database import AsyncDatabase
 from p2p_node.zeronode.draw_schedule import Schedule
-from p2p_node.zeronode.draws import Draw, Frozen, State
+from p2p_node.zeronode.draws import Draw, Frozen, StaleError, State
 from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.randomness import Randomness
 from protocols.draw_transcript import (
@@ -34,7 +34,7 @@ from protocols.draw_transcript import (
     sign_transcript,
     verify_transcript,
 )
-from protocols.errors import LocalError
+from protocols.errors import KaisarError, LocalError
 from protocols.lucky_draw import (
     LEAST_LEAD_MS,
     SEED_BYTES,
@@ -197,9 +197,13 @@ class Drawing:
             current: Draw | None = draw
             while current is not None:
                 draw, current = current, await self._take_step(current)
-        except (ChainError, QueueFullError, DatabaseError) as error:
+        except (ChainError, QueueFullError, DatabaseError, StaleError) as error:
             self._pause(draw.id)
             _log.warning("draw %s, %s: %s", draw.id, draw.state, error)
+        except KaisarError as error:
+            # A fault of ours. The service has other things to do, and the draw keeps its state.
+            self._pause(draw.id)
+            _log.error("draw %s, %s cannot go on: %s", draw.id, draw.state, error)
         finally:
             self._busy.discard(draw.id)
 

@@ -69,6 +69,10 @@ class State(StrEnum):
     EMPTY = "empty"
 
 
+class StaleError(LocalError):
+    """Another process has moved the draw on since it was read."""
+
+
 ENDED: Final = (State.DONE, State.EMPTY)
 
 
@@ -386,7 +390,7 @@ def _change(connection: Connection, draw: Draw, expected: State, **values: Any) 
         .values(**values)
     )
     if changed.rowcount != 1:
-        raise LocalError(f"draw {draw.id} is no longer {expected}: somebody else moved it on")
+        raise StaleError(f"draw {draw.id} is no longer {expected}: somebody else moved it on")
     return require_draw(connection, draw.id)
 
 

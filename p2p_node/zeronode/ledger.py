@@ -5,6 +5,7 @@ given one of `Database.transaction()`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
@@ -29,6 +30,7 @@ from protocols.types import Digest
 
 __all__ = [
     "Entry",
+    "Head",
     "Line",
     "Transfer",
     "Unit",
@@ -43,6 +45,7 @@ __all__ = [
     "newest_entries_of",
     "post",
     "post_many",
+    "read_head",
     "user_account",
 ]
 
@@ -102,6 +105,22 @@ def post_many(
         book.write(fresh)
         connection.execute(update(head).values(number=number, hash=previous))
     return tuple(results)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the chain of entries stands."""
+
+    ledger: Digest
+    number: int
+    """Of the last entry; 0 before the first."""
+    hash: Digest
+
+
+def read_head(connection: Connection) -> Head:
+    """Where the chain of entries stands."""
+    row = connection.execute(select(head)).one()
+    return Head(Digest(bytes(row.ledger)), int(row.number), Digest(bytes(row.hash)))
 
 
 def balance(connection: Connection, account: str, unit: Unit) -> int:

@@ -89,6 +89,17 @@ def prepare(connection: Connection, steps: tuple[Step, ...] = _STEPS) -> None:
     )
 
 
+def require_current(connection: Connection) -> None:
+    """Raise DatabaseError unless the tables are those of this version."""
+    newest = 1 + len(_STEPS)
+    found = read_version(connection)
+    if found != newest:
+        raise DatabaseError(
+            f"found version {found} of a ZeroNode service's tables, expected {newest}"
+            + ("; the service brings them up when it starts" if found < newest else "")
+        )
+
+
 def read_version(connection: Connection) -> int:
     """Version of the tables in this database; 0 where there is none."""
     if connection.dialect.name == "sqlite":

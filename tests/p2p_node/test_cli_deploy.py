@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -347,6 +348,26 @@ def test_an_existing_token_is_used(
     assert "token: found no contract" in capsys.readouterr().err
 
 
+def test_an_existing_collection_is_used(
+    local: RunningDevchain, deployer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = tmp_path / "first.json"
+    assert deploy(local, deployer, first) == 0
+    addresses = read_deployment(first)
+    nft = "0x" + addresses.address("Nft").hex()
+    second = tmp_path / "second.json"
+    capsys.readouterr()
+    assert deploy(local, deployer, second, "--nft", nft) == 0
+    assert re.search(r"collection +0x\w+ \(existing\)", capsys.readouterr().out)
+    again = read_deployment(second)
+    assert again.address("Nft") == addresses.address("Nft")
+    assert again.address("ZeroNodeAnchor") != addresses.address("ZeroNodeAnchor")
+    # A token is no collection, and a wallet is no contract.
+    for other in ("0x" + addresses.address("Token").hex(), "0x" + "77" * 20):
+        assert deploy(local, deployer, tmp_path / "third.json", "--nft", other) == 1
+        assert f"nft: found no ERC-721 collection at {other} on local" in capsys.readouterr().err
+
+
 def test_owner_and_guardian_go_into_the_steward(
     local: RunningDevchain, deployer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -361,12 +382,18 @@ def test_owner_and_guardian_go_into_the_steward(
         data = get_interface("Steward").functions[name].encode(())
         result = local.chain.call(head, CallRequest(WALLET.address, steward, 0, data))
         assert "0x" + result.output[-20:].hex() == expected
+    for contract, name in (("ZeroNodeAnchor", "owner"), ("Nft", "minter")):
+        data = get_interface(contract).functions[name].encode(())
+        at = read_deployment(out).address(contract)
+        result = local.chain.call(head, CallRequest(WALLET.address, at, 0, data))
+        assert "0x" + result.output[-20:].hex() == owner
 
 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
         (("--token", "0x12"), "token: found '0x12', expected 0x and 40 digits"),
+        (("--nft", "0x" + "0" * 40), "nft: found the zero address"),
         (("--owner", "0x" + "0" * 40), "owner: found the zero address"),
         # The last letter's case is wrong.
         (

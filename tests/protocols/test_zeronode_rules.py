@@ -32,6 +32,8 @@ def test_kaisars_own_numbers() -> None:
 def test_every_preset_has_its_rules() -> None:
     for name in PRESETS:
         assert rules_of(name).name == name
+        # What the contract takes roots of days by.
+        assert rules_of(name).day_ms == 1000 * PRESETS[name].day_seconds
     with pytest.raises(
         LocalError, match=r"found 'paper', expected one of mainnet, minimal, testnet"
     ):

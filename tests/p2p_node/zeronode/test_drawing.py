@@ -8,12 +8,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from p2p_node.zeronode import drawing
 from p2p_node.zeronode.database import AsyncDatabase, Database
 from p2p_node.zeronode.drawing import PATIENCE_MS, Commitment, Step, choose_step
 from p2p_node.zeronode.draws import Draw, Frozen, State
 from p2p_node.zeronode.ledger import Unit, balance, draw_account, user_account
+from p2p_node.zeronode.ledger_check import check_books
 from protocols.draw_transcript import Record, Verdict, check_record, verify_transcript
-from protocols.errors import LocalError
+from protocols.errors import ForgedError, LocalError
 from protocols.lucky_draw import Source, SourceKind
 from protocols.types import Digest, NodeKey, TimeMs
 from tests.fakes.draws import FakeBeacon
@@ -83,6 +85,7 @@ def check_end(world: World, missed: bool) -> Verdict:
                 award.tickets if award else 0
             )
             assert balance(connection, account, Unit.POINTS) == (award.units if award else 0)
+        assert check_books(connection).problems == ()
         if missed:
             assert totals(connection) == {Unit.POINTS: 0, Unit.TICKETS: 15}
     return verdict
@@ -256,6 +259,35 @@ async def test_another_commitment_on_the_chain_is_not_drawn_from(
     content = world.transcript()
     assert content is not None
     assert verify_transcript(content).transcript.reveal is None
+
+
+async def test_two_processes_do_not_get_in_each_others_way(
+    database: Database, autojump_clock: MockClock
+) -> None:
+    world = await open_with_entries(database)
+    with trio.move_on_after(200):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.start().run)
+            await trio.sleep(0.5)
+            nursery.start_soon(world.start().run)
+    check_end(world, missed=False)
+    assert len(set(world.anchor.sent)) == 1
+
+
+async def test_a_fault_in_one_draw_does_not_stop_the_service(
+    database: Database, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await open_with_entries(database)
+
+    def fail(content: bytes) -> None:
+        raise ForgedError("awards differ")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drawing, "verify_transcript", fail)
+        await run_for(world, 130)
+    assert world.draw().state is State.COMMITTED
+    await run_for(world, 20)
+    check_end(world, missed=False)
 
 
 async def test_only_kinds_of_randomness_that_are_there(
