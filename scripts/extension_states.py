@@ -186,11 +186,17 @@ DRAWS: list[Mapping[str, Any]] = [
 ]
 OPEN_DRAW = {**DRAWS[0], "own": [{"first_ticket": 7, "tickets": 2}]}
 
+SERVICES = [
+    {"service": SERVICE_KEY.hex(), "url": SERVICE},
+    {"service": OTHER_KEY.hex(), "url": "https://zeronode.example"},
+]
+
 SETTINGS: Mapping[str, Any] = {
     "service": SERVICE,
     "joined": True,
     "paused": False,
     "signingInUntil": 0,
+    "moving": None,
     "pins": {SERVICE: {"service": SERVICE_KEY.hex(), "network": NETWORK.hex()}},
 }
 
@@ -265,6 +271,7 @@ class State:
             "/v1/account/proof": BOOKS.balances,
             f"/v1/days/{BOOKS.balances['day']}": {"anchored": {"root": BOOKS.root}},
             "/v1/missions": {"missions": MISSIONS},
+            "/v1/services": {"services": SERVICES},
             "/v1/campaigns": {"campaigns": CAMPAIGNS},
             "/v1/draws": {"draws": DRAWS},
             f"/v1/draws/{OPEN_DRAW['id']}": OPEN_DRAW,
@@ -357,7 +364,7 @@ STATES = (
     State("ledger", EARNING, prepare=open_tab("Ledger", "#entries li")),
     State("ledger-checked", EARNING, prepare=check_books),
     State("ledger-forged", EARNING, is_forged=True, prepare=check_books),
-    State("settings", EARNING, prepare=open_tab("Settings", "#location dt")),
+    State("settings", EARNING, prepare=open_tab("Settings", "#move-form")),
     State(
         "settings-shared",
         EARNING,
@@ -366,6 +373,6 @@ STATES = (
             "home": False,
             "home_service": OTHER_KEY.hex(),
         },
-        prepare=open_tab("Settings", "#location dt"),
+        prepare=open_tab("Settings", "#move-form"),
     ),
 )

@@ -5,6 +5,7 @@ import { toHex } from "./lib/bytes.js";
 import { at, make, say } from "./lib/dom.js";
 import { formatCount, formatPoints } from "./lib/format.js";
 import { forgetKey } from "./lib/keys.js";
+import { leave } from "./lib/moving.js";
 import { ServiceError, trust, visit } from "./lib/service.js";
 import { InputError, readServiceAddress, SIGN_IN_MS, writeSettings } from "./lib/settings.js";
 import { showFindings } from "./view/books.js";
@@ -75,6 +76,11 @@ export function bindActions(popup) {
   );
   once("coarse-delete", "click", () => deletePosition(popup));
   once("service-form", "submit", () => changeService(popup));
+  confirmed("move-form", "submit", popup, () => "Really move?", async () => {
+    const service = await leave(popup.caller, at("move-to").value);
+    if (service) at("welcome-service").value = service;
+    else popup.warn("Now enter the new service's address above, and sign in there.", true);
+  });
   confirmed("sign-out", "click", popup, () => "Really sign out?", () => signOut(popup));
 }
 

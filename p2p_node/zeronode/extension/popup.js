@@ -5,6 +5,7 @@ import { fromHex } from "./lib/bytes.js";
 import { at, say, show } from "./lib/dom.js";
 import { formatClock } from "./lib/format.js";
 import { fingerprint, loadKey } from "./lib/keys.js";
+import { arrive } from "./lib/moving.js";
 import { Caller, OtherServiceError, ServiceError, visit } from "./lib/service.js";
 import {
   forgetSeen,
@@ -15,7 +16,7 @@ import {
   writeSeen,
 } from "./lib/settings.js";
 import { bindTabs } from "./tabs.js";
-import { showAccount } from "./view/account.js";
+import { showAccount, showServices } from "./view/account.js";
 import { showEntries } from "./view/books.js";
 import { showDraw, showEarn } from "./view/earn.js";
 import { showStatus } from "./view/status.js";
@@ -99,6 +100,8 @@ export class Popup {
         const pin = { service: fromHex(this.about.service, 32), network: fromHex(this.about.network, 32) };
         this.caller = new Caller(service, this.key, pin);
       }
+      const arrived = await arrive(this.caller, this.settings.moving, this.about.service);
+      if (arrived) this.warn("Your account has moved here.", true);
       this.standing = await this.caller.call("GET", "/v1/account");
       this.seenMs = Date.now();
       this.offsetMs = this.standing.now_ms - this.seenMs;
@@ -154,6 +157,7 @@ export class Popup {
       if (!this.caller || !this.standing) return;
       if (tab === "earn") await this.#fetchEarn();
       if (tab === "ledger") await this.#fetchEntries();
+      if (tab === "settings") await this.#fetchServices();
     } catch (error) {
       this.fail(error);
     }
@@ -179,6 +183,11 @@ export class Popup {
     showEntries(entries, `user:${this.standing.wallet}`);
   }
 
+  async #fetchServices() {
+    const { services } = await this.caller.call("GET", "/v1/services");
+    showServices(services, this.about, this.settings.moving);
+  }
+
   showAll() {
     const { settings, standing, about } = this;
     const running = at("running");
@@ -190,7 +199,11 @@ export class Popup {
     this.#tick();
     if (!settings.joined) {
       const isWaiting = Date.now() < settings.signingInUntil;
-      say("sign-in-waiting", isWaiting ? "Waiting for your signature on the page that opened." : "");
+      const moving = settings.moving ? "Sign in at the new service to bring your account along." : "";
+      say(
+        "sign-in-waiting",
+        isWaiting ? "Waiting for your signature on the page that opened." : moving,
+      );
     }
     if (!standing) return;
     showToday(standing, about);

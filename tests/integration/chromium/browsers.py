@@ -1,6 +1,5 @@
 """Chromium with the extension: driven by Playwright, or left alone."""
 
-import json
 import os
 import signal
 import subprocess
@@ -81,11 +80,11 @@ def sign_in(
     popup = open_popup(context)
     popup.locator("#welcome-service").fill(service.url)
     popup.locator("#welcome-referral").fill(referral)
-    context.expose_function("signForTests", wallet.sign)
-    context.add_init_script(f"({WALLET_SCRIPT})({json.dumps([wallet.text])})")
     with context.expect_page() as opened:
         popup.locator("#sign-in").click()
     page = opened.value
+    page.expose_function("signForTests", wallet.sign)
+    page.evaluate(WALLET_SCRIPT, [wallet.text])
     page.get_by_role("button", name="Sign in with Test wallet").click()
     expect(page.locator("#outcome")).to_contain_text("Done", timeout=SECONDS)
     popup.close()

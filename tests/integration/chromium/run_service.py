@@ -17,8 +17,16 @@ from p2p_node.clock import Clock
 from p2p_node.zeronode.parts import ServiceIdentity
 from p2p_node.zeronode.service import open_service, run_service
 from p2p_node.zeronode.settings import ZeroNodeSettings
+from protocols.types import NodeKey
 from protocols.zeronode_rules import MINIMAL_RULES
-from tests.integration.chromium.services import CHAIN_ID, NETWORK, database_url, node_key
+from tests.integration.chromium.services import (
+    CHAIN_ID,
+    LISTED,
+    NETWORK,
+    database_url,
+    node_key,
+    service_key,
+)
 
 
 async def main(directory: Path, port: int, node: int, changes: str) -> None:
@@ -26,6 +34,7 @@ async def main(directory: Path, port: int, node: int, changes: str) -> None:
     identity = ServiceIdentity(node_key(node), NETWORK, CHAIN_ID)
     rules = replace(MINIMAL_RULES, **json.loads(changes))
     async with open_service(settings, identity, rules, Clock(), directory) as service:
+        service.listed = lambda: frozenset(NodeKey(service_key(each)) for each in LISTED)
         await run_service(service, on_listening=lambda running: print(running.url, flush=True))
 
 

@@ -24,6 +24,15 @@ NETWORK = NetworkId(bytes(range(32)))
 CHAIN_ID = 31337
 
 
+LISTED = (7, 8)
+"""Numbers of the services that the chain would list."""
+
+
+def service_key(number: int) -> bytes:
+    """By which a service is known."""
+    return bytes(node_key(number).verify_key)
+
+
 def node_key(number: int) -> SigningKey:
     """A service's key."""
     return SigningKey(bytes([number]) * 32)
@@ -65,7 +74,7 @@ class ServiceProcess:
     directory: Path
     rules: dict[str, Any]
     port: int = field(default_factory=unused_port)
-    node: int = 7
+    node: int = LISTED[0]
     process: subprocess.Popen[str] | None = None
 
     @property
@@ -74,8 +83,8 @@ class ServiceProcess:
 
     @property
     def key(self) -> bytes:
-        """By which the service is known."""
-        return bytes(node_key(self.node).verify_key)
+        """By which it is known."""
+        return service_key(self.node)
 
     def start(self) -> None:
         module = "tests.integration.chromium.run_service"
@@ -132,8 +141,10 @@ class ServiceProcess:
 
 
 @contextmanager
-def service_running(directory: Path, **rules: Any) -> Iterator[ServiceProcess]:
-    service = ServiceProcess(directory, rules)
+def service_running(
+    directory: Path, rules: dict[str, Any], node: int = LISTED[0]
+) -> Iterator[ServiceProcess]:
+    service = ServiceProcess(directory, rules, node=node)
     try:
         service.start()
         yield service

@@ -22,7 +22,7 @@ from tests.integration.chromium.browsers import (
     open_popup,
     sign_in,
 )
-from tests.integration.chromium.services import ServiceProcess, service_running, wait_for
+from tests.integration.chromium.services import LISTED, ServiceProcess, service_running, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
 
@@ -97,7 +97,7 @@ def alone(
     """Sign in, and leave the browser alone: it runs beside all other tests, for the last one."""
     directory = tmp_path_factory.mktemp("alone")
     profile = directory / "profile"
-    with service_running(directory, **AS_ON_A_REAL_NETWORK) as service:
+    with service_running(directory, AS_ON_A_REAL_NETWORK) as service:
         with driven(playwright, chromium, profile) as context:
             sign_in(context, service, WALLET)
             popup = open_popup(context)
@@ -116,7 +116,7 @@ def home(
     """
     directory = tmp_path_factory.mktemp("service")
     profile = tmp_path_factory.mktemp("home") / "profile"
-    with service_running(directory, **QUICK) as service:
+    with service_running(directory, QUICK) as service:
         with driven(playwright, chromium, profile) as context:
             page = sign_in(context, service, WALLET)
             signed = time.monotonic()
@@ -292,7 +292,7 @@ def test_a_service_with_another_key_gets_nothing_until_somebody_decides(
 ) -> None:
     service = home.service
     service.stop()
-    other = ServiceProcess(tmp_path, dict(QUICK), port=service.port, node=8)
+    other = ServiceProcess(tmp_path, QUICK, port=service.port, node=8)
     try:
         other.start()
         with driven(playwright, chromium, home.profile) as context:
@@ -317,7 +317,7 @@ def test_a_position_is_rounded_in_the_browser_and_can_be_deleted(
 ) -> None:
     sent = []
     with driven(playwright, chromium, home.profile) as context:
-        context.grant_permissions(["geolocation"], origin=ORIGIN)
+        context.grant_permissions(["geolocation"])
         context.set_geolocation({"latitude": 52.5163, "longitude": -13.3777})
         popup = open_popup(context)
         popup.on("request", lambda request: sent.append((request.method, request.post_data_json)))
@@ -353,6 +353,41 @@ def test_an_invitation_is_taken_and_counted(
         popup = open_popup(context)
         popup.get_by_role("tab", name="Earn").click()
         expect(popup.locator("#referral-form")).to_be_hidden()
+
+
+def test_an_account_moves_to_another_service(
+    alone: Alone, playwright: Playwright, chromium: str, tmp_path: Path
+) -> None:
+    wallet = TestWallet(13)
+    old = alone.service
+    with (
+        service_running(tmp_path, AS_ON_A_REAL_NETWORK, node=LISTED[1]) as new,
+        driven(playwright, chromium, tmp_path / "profile") as context,
+    ):
+        sign_in(context, old, wallet)
+        popup = open_popup(context)
+        expect(popup.locator("#signed-in")).to_be_visible(timeout=SECONDS)
+        popup.locator("#check-in").click()
+        expect(popup.locator("#points-total")).to_have_text("5")
+        popup.get_by_role("tab", name="Settings").click()
+        popup.locator("#move-to").select_option(new.key.hex())
+        popup.locator("#move-form button").click()
+        popup.get_by_role("button", name="Really move?").click()
+        # The two have not heard of each other, so the address has to be entered.
+        expect(popup.locator("#notice")).to_contain_text("Now enter the new service's address")
+        assert old.balances(wallet.address) == (0, 0)
+        popup.locator("#service-address").fill(new.url)
+        popup.locator("#service-form button").click()
+        expect(popup.locator("#welcome")).to_be_visible()
+        popup.close()
+        sign_in(context, new, wallet)
+        popup = open_popup(context)
+        expect(popup.locator("#points-total")).to_have_text("5", timeout=SECONDS)
+        assert new.balances(wallet.address) == (5 * 2880, 0)
+        expect(popup.locator("#check-in")).to_be_disabled()
+        popup.get_by_role("tab", name="Ledger").click()
+        popup.locator("#check-ledger").click()
+        expect(popup.locator("#check-result strong")).to_have_text("Everything adds up")
 
 
 def test_signing_out_forgets_the_key(home: Home, playwright: Playwright, chromium: str) -> None:
