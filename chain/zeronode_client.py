@@ -7,12 +7,13 @@ be taken back.
 from dataclasses import dataclass
 from typing import Any, Final
 
+from chain.abi import get_interface
 from chain.answers import parse_head
 from chain.client import BlockTag, call_view
 from chain.deployment import Deployment
 from chain.errors import MalformedAnswerError, RevertedError
 from chain.hexes import parse_hex_bytes, to_hex
-from chain.records import Head
+from chain.records import Head, Receipt
 from chain.rpc import JsonRpc
 from protocols.types import Digest, Epoch, NodeKey, Wallet
 
@@ -102,6 +103,12 @@ class ZeroNodeClient:
         (owner,) = await self._read(block, "ZeroNodeAnchor", "owner")
         return _wallet(owner)
 
+    async def heir(self, block: BlockTag = "latest") -> Wallet | None:
+        """Return whom ownership is offered to, or None."""
+        (heir,) = await self._read(block, "ZeroNodeAnchor", "heir")
+        found = _wallet(heir)
+        return None if found == _NOBODY else found
+
     async def owner_of(self, token: int, block: BlockTag = "finalized") -> Wallet | None:
         """Return who owns a token of the collection, or None when there is no such token."""
         try:
@@ -170,6 +177,17 @@ class ZeroNodeClient:
         self, block: BlockTag, contract: str, function: str, *arguments: object
     ) -> tuple[Any, ...]:
         return await call_view(self._rpc, self.deployment, block, contract, function, *arguments)
+
+
+def find_minted(deployment: Deployment, receipt: Receipt) -> int | None:
+    """Return the token of the collection that a transaction made, or None."""
+    shape = get_interface("Nft").events["Transfer"]
+    for log in receipt.logs:
+        if log.address == deployment.address("Nft") and log.topics[:1] == (shape.topic,):
+            values = shape.decode(log.topics, log.data)
+            if _wallet(values["sender"]) == _NOBODY:
+                return int(values["token_id"])
+    return None
 
 
 async def is_collection(rpc: JsonRpc, address: Wallet) -> bool:

@@ -15,6 +15,7 @@ from chain.calls import Calls
 from chain.client import ChainClient
 from chain.deployment import Deployment, verify_deployment
 from chain.records import Call
+from chain.rpc import JsonRpc
 from chain.signer import Signer
 from chain.transactions import TransactionManager
 from p2p_node.chain_access import open_endpoints
@@ -29,6 +30,7 @@ DEADLINE_SECONDS = 600.0
 class WalletSession:
     """`say` is told about every transaction."""
 
+    rpc: JsonRpc
     chain: ChainClient
     calls: Calls
     transactions: TransactionManager
@@ -78,7 +80,12 @@ async def open_session(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(manager.run)
                 yield WalletSession(
-                    ChainClient(rpc, deployment), Calls(deployment), manager, signer.address, say
+                    rpc,
+                    ChainClient(rpc, deployment),
+                    Calls(deployment),
+                    manager,
+                    signer.address,
+                    say,
                 )
                 nursery.cancel_scope.cancel()
         finally:

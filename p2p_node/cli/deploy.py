@@ -3,7 +3,6 @@
 import argparse
 import getpass
 import os
-import re
 import sys
 from collections.abc import Mapping
 from contextlib import closing
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from p2p_node.addresses import parse_address
 from p2p_node.cli.main import FAILURE, SUCCESS, Subparsers, add_json_flag
 from p2p_node.config import ConfigError, add_flags, load_settings
 from p2p_node.display import show_json, show_lines
-from p2p_node.keystore import checksum_address, open_wallet, read_password, read_wallet_address
+from p2p_node.keystore import open_wallet, read_password, read_wallet_address
 from protocols.errors import LocalError
 from protocols.params import PRESETS, TOKEN, get_preset
 from protocols.types import Wallet
@@ -185,18 +185,7 @@ def _parse_tokens(name: str, text: str) -> int:
 
 
 def _parse_address(name: str, text: str | None) -> Wallet | None:
-    """Read an address; mixed case must be EIP-55's, since a typing error would cost everything."""
-    if text is None:
-        return None
-    digits = text.removeprefix("0x")
-    if not re.fullmatch("0x[0-9a-fA-F]{40}", text):
-        raise ConfigError(f"{name}: found {text[:80]!r}, expected 0x and 40 digits")
-    wallet = Wallet(bytes.fromhex(digits))
-    if digits not in (digits.lower(), digits.upper()) and text != checksum_address(wallet):
-        raise ConfigError(f"{name}: found {text!r}, whose capitals say that a digit is wrong")
-    if set(digits) == {"0"}:
-        raise ConfigError(f"{name}: found the zero address, which nobody owns")
-    return wallet
+    return None if text is None else parse_address(name, text)
 
 
 def _require_consent(arguments: argparse.Namespace) -> None:

@@ -1,26 +1,20 @@
 """The ZeroNode service: counts the uptime of browser extensions and keeps their accounts."""
 
-import secrets
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
 
 from chain.hexes import to_hex
-from chain.zeronode_calls import ZeroNodeCalls
 from chain.zeronode_client import ZeroNodeClient
 from p2p_node.node import Node
 from p2p_node.zeronode.anchoring import Anchoring
 from p2p_node.zeronode.context import ZeroNodeContext
-from p2p_node.zeronode.draw_anchor import ChainAnchor
-from p2p_node.zeronode.draw_schedule import read_draws
-from p2p_node.zeronode.drawing import Drawing
+from p2p_node.zeronode.draw_duty import make_draw_duty
 from p2p_node.zeronode.nft import HolderReader
 from p2p_node.zeronode.parts import Service, ServiceContracts, ServiceIdentity
-from p2p_node.zeronode.randomness import BeaconSeeds, DrandRelays
 from p2p_node.zeronode.receipts import ReceiptExchange, Speaker
 from p2p_node.zeronode.service import Duty, Running, open_service, run_service
 from protocols.errors import LocalError
-from protocols.lucky_draw import SourceKind
 from protocols.uptime_gossip import ServiceView
 from protocols.zeronode_rules import rules_of
 
@@ -36,10 +30,7 @@ async def run_zeronode(node: Node) -> None:
     if context is None or node.services is None:
         raise LocalError("zeronode: this node was not given what the role needs")
     client = ZeroNodeClient(context.rpc, context.deployment)
-    async with AsyncExitStack() as stack:
-        relays = DrandRelays(context.settings.drand)
-        stack.push_async_callback(relays.close)
-        service = await stack.enter_async_context(_open(node, context, client))
+    async with _open(node, context, client) as service:
         service.listed = partial(getattr, node.services, "active")
         await run_service(
             service,
@@ -48,7 +39,7 @@ async def run_zeronode(node: Node) -> None:
                 node.services.run,
                 partial(_exchange, node, service),
                 _make_anchoring(node, service, client),
-                _make_drawing(node, context, service, client, relays),
+                make_draw_duty(service, client, context.deployment, node.transactions),
             ),
             on_listening=partial(_note_url, context),
         )
@@ -91,30 +82,4 @@ def _make_anchoring(node: Node, service: Service, client: ZeroNodeClient) -> Dut
     pause = min(MAX_ANCHOR_PAUSE, service.rules.day_ms / 1000 / ANCHOR_LOOKS_PER_DAY)
     return Anchoring(
         service.database, client, node.transactions, node.clock.now, pause_seconds=pause
-    ).run
-
-
-def _make_drawing(
-    node: Node,
-    context: ZeroNodeContext,
-    service: Service,
-    client: ZeroNodeClient,
-    relays: DrandRelays,
-) -> Duty:
-    deployment, settings = context.deployment, context.settings
-    node_key = service.identity.service
-    return Drawing(
-        service.database,
-        () if settings.draws is None else read_draws(settings.draws),
-        service.identity.node_key,
-        service.identity.network,
-        ChainAnchor(client, ZeroNodeCalls(deployment), node.transactions, node_key, node.clock),
-        {
-            SourceKind.DRAND: relays,
-            SourceKind.BEACON: BeaconSeeds(
-                client, deployment.genesis, deployment.preset.epoch_seconds
-            ),
-        },
-        node.clock,
-        secrets.token_bytes,
     ).run

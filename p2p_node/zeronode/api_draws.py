@@ -133,10 +133,10 @@ async def show_draw(service: Service, call: Call) -> Mapping[str, Any]:
 
 async def enter_draw(service: Service, call: Call) -> Mapping[str, Any]:
     """Put tickets into a draw; the same request again is the same entry."""
-    await service.require_home(call.wallet)
-    tickets, request = call.body["tickets"], call.body["request"]
-    entered = await service.database.run(
-        draws.enter, call.wallet, call.parameters["id"], tickets, request, service.now()
+    name, tickets, request = call.parameters["id"], call.body["tickets"], call.body["request"]
+    wallet = call.wallet
+    entered = await service.run_at_home(
+        wallet, draws.enter, wallet, name, tickets, request, service.now()
     )
     return {
         "draw": entered.draw,

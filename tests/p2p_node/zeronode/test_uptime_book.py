@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from p2p_node.zeronode import uptime_book
+from p2p_node.zeronode import uptime_changes
 from p2p_node.zeronode.database import Database
 from p2p_node.zeronode.day_close import first_unbooked_day, mark_booked
 from p2p_node.zeronode.uptime_book import (
@@ -109,7 +109,7 @@ def test_days_too_old_or_too_far_ahead_are_dropped(database: Database) -> None:
 def test_a_day_has_only_so_many_stretches(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uptime_book, "MAX_ROWS", 2)
+    monkeypatch.setattr(uptime_changes, "MAX_ROWS", 2)
     with database.transaction() as connection:
         for start, expected in ((0, 1), (100, 1), (200, 0), (10, 1)):
             done = record(connection, HERE, (receipt(NOW + start, NOW + start + 10),), RULES, NOW)
