@@ -5,7 +5,7 @@ import { toHex } from "./lib/bytes.js";
 import { at, make, say } from "./lib/dom.js";
 import { formatCount, formatPoints } from "./lib/format.js";
 import { forgetKey } from "./lib/keys.js";
-import { leave } from "./lib/moving.js";
+import { leave, turnTo } from "./lib/moving.js";
 import { ServiceError, trust, visit } from "./lib/service.js";
 import { InputError, readServiceAddress, SIGN_IN_MS, writeSettings } from "./lib/settings.js";
 import { showFindings } from "./view/books.js";
@@ -79,7 +79,8 @@ export function bindActions(popup) {
   confirmed("move-form", "submit", popup, () => "Really move?", async () => {
     const service = await leave(popup.caller, at("move-to").value);
     if (service) at("welcome-service").value = service;
-    else popup.warn("Now enter the new service's address above, and sign in there.", true);
+    await popup.refresh();
+    if (!service) popup.warn("Now enter the new service's address above, and sign in there.", true);
   });
   confirmed("sign-out", "click", popup, () => "Really sign out?", () => signOut(popup));
 }
@@ -165,10 +166,8 @@ async function signOut(popup) {
 async function changeService(popup) {
   const service = readServiceAddress(at("service-address").value);
   if (service === popup.settings.service) return;
-  popup.standing = null;
-  // Another service does not know this key yet.
-  await writeSettings({ service, joined: false, signingInUntil: 0 });
   at("welcome-service").value = service;
+  await turnTo(service, popup.key);
 }
 
 async function sharePosition(popup) {

@@ -47,6 +47,9 @@ export class Popup {
     this.isStale = false;
     this.refreshing = null;
     this.openDraw = undefined;
+    this.tab = "today";
+    // Which tab of which service has been fetched.
+    this.filled = "";
     this.shown = null;
   }
 
@@ -100,8 +103,7 @@ export class Popup {
         const pin = { service: fromHex(this.about.service, 32), network: fromHex(this.about.network, 32) };
         this.caller = new Caller(service, this.key, pin);
       }
-      const arrived = await arrive(this.caller, this.settings.moving, this.about.service);
-      if (arrived) this.warn("Your account has moved here.", true);
+      await this.#arrive();
       this.standing = await this.caller.call("GET", "/v1/account");
       this.seenMs = Date.now();
       this.offsetMs = this.standing.now_ms - this.seenMs;
@@ -119,6 +121,18 @@ export class Popup {
       this.fail(error);
     }
     this.showAll();
+    await this.#fillTab();
+  }
+
+  async #arrive() {
+    try {
+      const arrived = await arrive(this.caller, this.settings.moving, this.about.service);
+      if (arrived) this.warn("Your account has moved here.", true);
+    } catch (error) {
+      // The account can be used all the same, and the departure is kept.
+      if (!(error instanceof ServiceError)) throw error;
+      this.warn(`Your account could not be moved here: ${error.message}.`);
+    }
   }
 
   /** Do something that may fail for reasons that people should read. */
@@ -152,15 +166,22 @@ export class Popup {
     show("notice", Boolean(text));
   }
 
+  /** Fetch what a tab shows beside the account; later, if the account is not there yet. */
   async openTab(tab) {
+    this.tab = tab;
+    if (!this.caller || !this.standing) return;
+    this.filled = `${tab} of ${this.caller.origin}`;
     try {
-      if (!this.caller || !this.standing) return;
       if (tab === "earn") await this.#fetchEarn();
       if (tab === "ledger") await this.#fetchEntries();
       if (tab === "settings") await this.#fetchServices();
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  async #fillTab() {
+    if (this.filled !== `${this.tab} of ${this.caller?.origin}`) await this.openTab(this.tab);
   }
 
   async #fetchEarn() {
@@ -227,12 +248,12 @@ export class Popup {
     if (area === "local") {
       const hadJoined = this.settings.joined;
       this.settings = await readSettings();
-      if (hadJoined && !this.settings.joined) {
+      if (changes.service || (hadJoined && !this.settings.joined)) {
         this.standing = null;
         await forgetSeen();
       }
       this.showAll();
-      if (this.settings.joined !== hadJoined) await this.refresh();
+      if (this.settings.joined && (!hadJoined || changes.service)) await this.refresh();
     }
   }
 }

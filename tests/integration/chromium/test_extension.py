@@ -12,7 +12,6 @@ from playwright.sync_api import Page, Playwright, expect
 
 from protocols.uptime import Stretch, total_ms
 from protocols.zeronode_rules import UNITS_PER_SECOND
-from scripts.screenshot_extension import ORIGIN
 from tests.integration.chromium.browsers import (
     SECONDS,
     TestWallet,
@@ -366,28 +365,41 @@ def test_an_account_moves_to_another_service(
     ):
         sign_in(context, old, wallet)
         popup = open_popup(context)
-        expect(popup.locator("#signed-in")).to_be_visible(timeout=SECONDS)
-        popup.locator("#check-in").click()
+        popup.locator("#check-in").click(timeout=SECONDS)
         expect(popup.locator("#points-total")).to_have_text("5")
-        popup.get_by_role("tab", name="Settings").click()
-        popup.locator("#move-to").select_option(new.key.hex())
-        popup.locator("#move-form button").click()
-        popup.get_by_role("button", name="Really move?").click()
-        # The two have not heard of each other, so the address has to be entered.
-        expect(popup.locator("#notice")).to_contain_text("Now enter the new service's address")
-        assert old.balances(wallet.address) == (0, 0)
-        popup.locator("#service-address").fill(new.url)
-        popup.locator("#service-form button").click()
+        # The two do not hear of each other here, so both are told of the account beforehand.
+        turn_to(popup, new)
         expect(popup.locator("#welcome")).to_be_visible()
         popup.close()
         sign_in(context, new, wallet)
         popup = open_popup(context)
+        expect(popup.locator("#points-total")).to_have_text("0", timeout=SECONDS)
+        turn_to(popup, old)
         expect(popup.locator("#points-total")).to_have_text("5", timeout=SECONDS)
-        assert new.balances(wallet.address) == (5 * 2880, 0)
+
+        popup.locator("#move-to").select_option(new.key.hex())
+        popup.locator("#move-form button").click()
+        popup.get_by_role("button", name="Really move?").click()
+        # Nor do they know each other's address.
+        expect(popup.locator("#notice")).to_contain_text("Now enter the new service's address")
+        expect(popup.locator("#points-total")).to_have_text("0")
+        assert old.balances(wallet.address) == (0, 0)
+        turn_to(popup, new)
+        expect(popup.locator("#points-total")).to_have_text("5", timeout=SECONDS)
         expect(popup.locator("#check-in")).to_be_disabled()
+        assert new.balances(wallet.address) == (5 * 2880, 0)
         popup.get_by_role("tab", name="Ledger").click()
         popup.locator("#check-ledger").click()
         expect(popup.locator("#check-result strong")).to_have_text("Everything adds up")
+
+
+def turn_to(popup: Page, service: ServiceProcess) -> None:
+    """Work with another service from now on."""
+    popup.get_by_role("tab", name="Settings").click()
+    expect(popup.locator("#move-to option")).to_have_count(1)
+    popup.locator("#service-address").fill(service.url)
+    popup.locator("#service-form button").click()
+    expect(popup.locator("#welcome-service")).to_have_value(service.url)
 
 
 def test_signing_out_forgets_the_key(home: Home, playwright: Playwright, chromium: str) -> None:

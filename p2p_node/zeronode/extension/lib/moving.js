@@ -3,6 +3,7 @@
  * Either step may be repeated: the old home gives the same departure, and the new one books it once.
  */
 
+import { ask, visit } from "./service.js";
 import { readServiceAddress, writeSettings } from "./settings.js";
 
 /**
@@ -15,8 +16,18 @@ export async function leave(caller, to) {
   await writeSettings({ moving: { departure, to } });
   if (!url) return "";
   const service = readServiceAddress(url);
-  await writeSettings({ service, joined: false, signingInUntil: 0 });
+  await turnTo(service, caller.key);
   return service;
+}
+
+/**
+ * Work with another service from now on; it needs a sign-in unless it knows the key already.
+ * @param {string} service @param {import("./keys.js").DeviceKey} key
+ */
+export async function turnTo(service, key) {
+  await visit(service);
+  const { bound } = await ask(service, `/v1/keys/${key.hex}`);
+  await writeSettings({ service, joined: bound, signingInUntil: 0 });
 }
 
 /**
