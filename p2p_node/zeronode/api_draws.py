@@ -149,7 +149,7 @@ async def enter_draw(service: Service, call: Call) -> Mapping[str, Any]:
 async def show_transcript(service: Service, call: Call) -> HttpResponse:
     """Return the file as it was signed: every byte of it counts."""
     name = call.parameters["id"]
-    content = await service.archive.read(draws.read_transcript, name)
+    content = await service.transcripts.read(name)
     if content is None:
         await service.database.read(draws.require_draw, name)
         raise NotFound("draw has no transcript yet", name)

@@ -30,18 +30,17 @@ USUAL_ENTRIES: Final = 50
 
 
 async def list_entries(service: Service, call: Call) -> Mapping[str, Any]:
-    """Return the account's next or newest entries, with proofs where a closed day has them."""
+    """Return the account's next or newest entries, each with its proof if a closed day has it."""
     return await service.archive.read(_list_entries, service, call)
 
 
 def _list_entries(connection: Connection, service: Service, call: Call) -> Mapping[str, Any]:
-    account = user_account(call.wallet)
-    newest = call.parameters.get("newest")
-    if newest is None:
-        after = call.parameters.get("after", 0)
-        found = entries_of(connection, account, after, call.parameters.get("limit", USUAL_ENTRIES))
+    account, asked = user_account(call.wallet), call.parameters
+    if "newest" in asked:
+        found = newest_entries_of(connection, account, asked["newest"])[::-1]
     else:
-        found = newest_entries_of(connection, account, newest)[::-1]
+        limit = asked.get("limit", USUAL_ENTRIES)
+        found = entries_of(connection, account, asked.get("after", 0), limit)
     proofs = [service.prover.prove_entry(connection, entry.number) for entry in found]
     return {
         "entries": [show_entry(entry) for entry in found],
@@ -144,7 +143,7 @@ ROUTES: Final[Sequence[Route[Service]]] = (
         query={
             "after": number(about="Entries with higher numbers only."),
             "limit": number(1, MOST_ENTRIES, f"{USUAL_ENTRIES} without it."),
-            "newest": number(1, MOST_ENTRIES, "Instead of both: so many, the newest first."),
+            "newest": number(1, MOST_ENTRIES, "So many of the last ones instead, newest first."),
         },
         is_private=True,
     ),

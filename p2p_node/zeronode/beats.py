@@ -228,7 +228,9 @@ class _Talk:
 
     async def _receive(self, until: TimeMs) -> ClientFrame | None:
         """Wait for a frame; None when it is time, or when there is something to heed."""
-        with trio.CancelScope(deadline=self._service.clock.deadline(until)) as scope:
+        # Half a millisecond later, because the clock rounds down: it must say `until` by then.
+        deadline = self._service.clock.deadline(until) + 0.0005
+        with trio.CancelScope(deadline=deadline) as scope:
             self._session.waiting = scope
             try:
                 return decode_client_frame(await self._socket.receive())

@@ -109,7 +109,9 @@ class ZeroNodeClient:
             raise MalformedError("answer is no object")
         if response.status_code != 200:
             reason, detail = str(answer.get("error", "")), str(answer.get("detail", ""))
-            raise ServiceRefusal(reason, detail, response.status_code)
+            wait = response.headers.get("retry-after", "")
+            retry_ms = int(wait[:9]) * 1000 if wait.isdecimal() else 0
+            raise ServiceRefusal(reason, detail, response.status_code, retry_ms)
         return answer
 
     async def sign_in(self, wallet_secret: bytes, referral: str = "") -> Wallet:

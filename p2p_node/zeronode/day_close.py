@@ -25,6 +25,10 @@ BATCH: Final = 250
 """Accounts that are booked in one transaction: a fraction of a second, in which others wait."""
 
 
+ON_ARRIVAL: Final = "booked on arrival"
+"""Note of uptime that is paid for a day which was closed here before its account arrived."""
+
+
 @dataclass(frozen=True, slots=True)
 class Holding:
     """An NFT that an account linked, and still held when the day was over."""

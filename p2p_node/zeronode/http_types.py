@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from p2p_node.zeronode.refusals import TooMany
 from protocols.errors import MalformedError, RemoteError
 
 JSON_TYPE: Final = "application/json"
@@ -72,8 +73,10 @@ def write_json(status: int, value: Mapping[str, Any]) -> HttpResponse:
 
 
 def write_refusal(refusal: RemoteError, status: int) -> HttpResponse:
-    """Answer with a refusal's reason and detail."""
+    """Answer with a refusal's reason and detail, and when to try again where waiting helps."""
     headers = refusal.headers if isinstance(refusal, HttpRefusal) else ()
+    if isinstance(refusal, TooMany) and refusal.retry_ms:
+        headers = (("Retry-After", str(-(-refusal.retry_ms // 1000))),)
     body = {"error": refusal.reason, "detail": refusal.detail}
     return HttpResponse(status, json.dumps(body).encode(), headers=headers)
 

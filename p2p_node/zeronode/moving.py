@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, select
 
 from p2p_node.zeronode.account_facts_book import read_facts, restore_facts
 from p2p_node.zeronode.accounts import open_account, require_account, wallet_text
-from p2p_node.zeronode.day_close import first_unbooked_day, mark_booked
+from p2p_node.zeronode.day_close import ON_ARRIVAL, first_unbooked_day, mark_booked
 from p2p_node.zeronode.homes import AwayError, find_home, find_url, set_home
 from p2p_node.zeronode.ledger import (
     Line,
@@ -193,7 +193,7 @@ def _pay_missed_days(
                 Line(account, Unit.POINTS, units),
             )
             key = f"uptime:{wallet_text(wallet)}:{day}"
-            post(connection, Transfer(key, "uptime", lines, "booked on arrival"), now)
+            post(connection, Transfer(key, "uptime", lines, ON_ARRIVAL), now)
     mark_booked(connection, wallet, message.first_day - 1)
 
 

@@ -25,6 +25,7 @@ from p2p_node.zeronode.sessions import SessionBook
 from p2p_node.zeronode.settings import ZeroNodeSettings
 from p2p_node.zeronode.standing import Live, NextDraw, read_standing
 from p2p_node.zeronode.tokens import Tokens
+from p2p_node.zeronode.transcript_cache import TranscriptCache
 from protocols.types import NetworkId, NodeKey, TimeMs, Wallet
 from protocols.zeronode_rules import ZeroNodeRules
 
@@ -79,6 +80,7 @@ class Service:
     """The same database by a thread of its own, for reading what takes long."""
     prover: Prover
     """For the archive's thread."""
+    transcripts: TranscriptCache
     random: Callable[[int], bytes] = field(repr=False)
     tokens: Tokens = field(repr=False)
     rates: Rates

@@ -2,14 +2,14 @@
 
 Every `batch_ms` a batch has what changed since the one before; when a day is over, all of it is
 told once more before any home books it, since gossip promises nothing. Whoever takes a batch makes
-a union of it, so that it does not matter what comes twice. The number of a batch is durable before
-it is sent.
+a union of it, so that it does not matter what comes twice. The number of a batch is the time at
+which it was made, and is durable before it is sent.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from p2p_node.net.api import Network
 from p2p_node.net.judgement import ACCEPT, Judgement
 from p2p_node.zeronode import uptime_book
 from p2p_node.zeronode.database import AsyncDatabase
+from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.homes import (
     hear_of_move,
     hear_opening,
@@ -31,14 +32,14 @@ from p2p_node.zeronode.homes import (
 )
 from p2p_node.zeronode.network_tables import batches_sent, batches_taken
 from protocols.envelopes import seal
-from protocols.types import NodeKey, TimeMs, Wallet
-from protocols.uptime import Stretch, merge
+from protocols.types import NodeKey, TimeMs
 from protocols.uptime_gossip import (
     BATCHES_PER_MINUTE,
     UPTIME_TOPIC,
     JudgedBatch,
     ReceiptMemory,
     ServiceView,
+    make_tellable,
     validate_receipts_gossip,
 )
 from protocols.uptime_messages import (
@@ -108,14 +109,19 @@ class ReceiptExchange:
             nursery.start_soon(self._take, receive)
             while True:
                 await trio.sleep(self._speaker.rules.batch_ms / 1000)
-                await self.tell()
+                try:
+                    await self.tell()
+                except DatabaseError as error:
+                    self.counts["not read"] += 1
+                    logger.error("receipts are not told, trying again: %s", error)
 
     async def tell(self) -> None:
         """Tell, once after its end, all of a day, and then what is new."""
         self._rounds += 1
         day = find_repeatable(self._speaker.rules, self._clock.now())
-        if await self._database.run(begin_repeat, self._speaker, day):
+        if await self._database.read(is_to_repeat, self._speaker, day):
             await self._repeat(day)
+            await self._database.run(end_repeat, self._speaker, day)
         while (batch := await self._next(is_greeting=self._rounds > GREETING_ROUNDS)) is not None:
             await self._publish(batch)
 
@@ -171,9 +177,18 @@ class ReceiptExchange:
 
     async def _take(self, receive: trio.MemoryReceiveChannel[JudgedBatch]) -> None:
         async for judged in receive:
-            done = await self._database.run(
-                take_batch, judged, self._speaker.service, self._speaker.rules, self._clock.now()
-            )
+            try:
+                done = await self._database.run(
+                    take_batch,
+                    judged,
+                    self._speaker.service,
+                    self._speaker.rules,
+                    self._clock.now(),
+                )
+            except DatabaseError as error:
+                self.counts["not written"] += 1
+                logger.error("a batch is not written, it will be told again: %s", error)
+                continue
             self.counts["taken"] += 1
             self.counts["kept"] += done.kept
             for reason, count in (("late", done.late), ("dropped", done.dropped)):
@@ -194,17 +209,18 @@ def make_batch(
     """
     sent = _read_sent(connection, speaker.service)
     changed = uptime_book.changed_since(connection, speaker.service, sent.last_change, MAX_RECEIPTS)
-    receipts = list(_unite((each.wallet, each.stretch) for each in changed))
+    receipts = [Receipt(each.wallet, each.stretch) for each in changed]
     openings = take_openings(connection, speaker.service, now, MAX_OPENINGS)
     moves = take_moves(connection, now, MAX_MOVES)
     if not (receipts or openings or moves or is_greeting):
         return None
     last_change = changed[-1].number if changed else sent.last_change
+    moment = _count_on(connection, speaker.service, sent.number, now, last_change=last_change)
     return ReceiptBatch(
-        number=_count_on(connection, speaker.service, sent.number, last_change=last_change),
-        sent_ms=now,
+        number=moment,
+        sent_ms=moment,
         url=speaker.url,
-        receipts=pack_receipts(receipts),
+        receipts=pack_receipts(make_tellable(receipts, moment, speaker.rules)),
         openings=pack_openings(openings),
         moves=pack_moves(moves),
     )
@@ -215,11 +231,12 @@ def make_repeat(
 ) -> ReceiptBatch:
     """Make a batch of receipts that were told before; at most MAX_RECEIPTS."""
     sent = _read_sent(connection, speaker.service)
+    moment = _count_on(connection, speaker.service, sent.number, now)
     return ReceiptBatch(
-        number=_count_on(connection, speaker.service, sent.number),
-        sent_ms=now,
+        number=moment,
+        sent_ms=moment,
         url=speaker.url,
-        receipts=pack_receipts(receipts),
+        receipts=pack_receipts(make_tellable(receipts, moment, speaker.rules)),
         openings=b"",
         moves=b"",
     )
@@ -231,21 +248,23 @@ def find_repeatable(rules: ZeroNodeRules, now: TimeMs) -> int:
     return rules.day_of(TimeMs(now - rules.close_delay_ms // 2)) - 1
 
 
-def begin_repeat(connection: Connection, speaker: Speaker, day: int) -> bool:
-    """Tell whether a day is to be told as a whole, and remember that it is.
+def is_to_repeat(connection: Connection, speaker: Speaker, day: int) -> bool:
+    """Tell whether a day is still to be told as a whole."""
+    return _find_sent(connection, speaker.service).repeated_day < day
+
+
+def end_repeat(connection: Connection, speaker: Speaker, day: int) -> None:
+    """Remember that a day was told as a whole.
 
     Homes and moves that were told since its beginning are told again as well.
     """
-    sent = _read_sent(connection, speaker.service)
-    if sent.repeated_day >= day:
-        return False
+    _read_sent(connection, speaker.service)
     connection.execute(
         update(batches_sent)
         .where(batches_sent.c.service == speaker.service.hex())
         .values(repeated_day=day)
     )
     tell_again(connection, speaker.rules.day_start(day))
-    return True
 
 
 def take_batch(
@@ -275,25 +294,36 @@ class _Sent:
     repeated_day: int
 
 
-def _read_sent(connection: Connection, service: NodeKey) -> _Sent:
+_NOTHING_SENT: Final = _Sent(0, 0, -1)
+
+
+def _find_sent(connection: Connection, service: NodeKey) -> _Sent:
     row = connection.execute(
         select(batches_sent).where(batches_sent.c.service == service.hex())
     ).one_or_none()
-    if row is not None:
-        return _Sent(row.number, row.last_change, row.repeated_day)
-    connection.execute(
-        insert(batches_sent).values(service=service.hex(), number=0, last_change=0, repeated_day=-1)
-    )
-    return _Sent(0, 0, -1)
+    return _NOTHING_SENT if row is None else _Sent(row.number, row.last_change, row.repeated_day)
 
 
-def _count_on(connection: Connection, service: NodeKey, number: int, **values: int) -> int:
+def _read_sent(connection: Connection, service: NodeKey) -> _Sent:
+    """Return how far this service is, and see to it that there is a row to change."""
+    sent = _find_sent(connection, service)
+    if sent is _NOTHING_SENT:
+        connection.execute(insert(batches_sent).values(service=service.hex(), **asdict(sent)))
+    return sent
+
+
+def _count_on(
+    connection: Connection, service: NodeKey, last: int, now: TimeMs, **values: int
+) -> TimeMs:
+    """Take the number of a batch, which is its time too: so a service that went back to an older
+    copy of its books repeats none."""
+    number = max(last + 1, now)
     connection.execute(
         update(batches_sent)
         .where(batches_sent.c.service == service.hex())
-        .values(number=number + 1, **values)
+        .values(number=number, **values)
     )
-    return number + 1
+    return TimeMs(number)
 
 
 def _note_taken(connection: Connection, service: NodeKey, batch: ReceiptBatch) -> None:
@@ -321,13 +351,3 @@ def _clean_url(text: str) -> str:
     except ValueError:
         return ""
     return text if is_url and text.isascii() and text.isprintable() else ""
-
-
-def _unite(pairs: Iterable[tuple[Wallet, Stretch]]) -> Iterator[Receipt]:
-    """Make one union of each wallet's stretches: sessions of two keys may overlap."""
-    by_wallet: dict[Wallet, list[Stretch]] = {}
-    for wallet, stretch in pairs:
-        by_wallet.setdefault(wallet, []).append(stretch)
-    for wallet, stretches in by_wallet.items():
-        for stretch in merge(stretches):
-            yield Receipt(wallet, stretch)

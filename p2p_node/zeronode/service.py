@@ -41,6 +41,7 @@ from p2p_node.zeronode.sessions import SessionBook
 from p2p_node.zeronode.settings import ZeroNodeSettings
 from p2p_node.zeronode.site import EXTENSION_ORIGIN, ServiceSite, read_pages
 from p2p_node.zeronode.tokens import Tokens
+from p2p_node.zeronode.transcript_cache import TranscriptCache
 from p2p_node.zeronode.web import WebServer
 from p2p_node.zeronode.web_settings import WebSettings, parse_networks
 from protocols.ledger_records import compute_ledger_id
@@ -106,6 +107,7 @@ async def open_service(
         opened = await _open_database(settings.database, ledger, inline=inline)
         try:
             database = AsyncDatabase(opened, inline=inline)
+            archive = AsyncDatabase(opened, inline=inline)
             await database.run(store_budgets, campaigns)
             address_key = await database.run(take_address_key, random(SECRET_BYTES), clock.now())
             yield Service(
@@ -114,8 +116,9 @@ async def open_service(
                 settings=settings,
                 clock=clock,
                 database=database,
-                archive=AsyncDatabase(opened, inline=inline),
+                archive=archive,
                 prover=Prover(),
+                transcripts=TranscriptCache(archive),
                 random=random,
                 tokens=Tokens(random(SECRET_OF_TOKENS), random),
                 rates=Rates(make_rates(rules.limits)),

@@ -138,6 +138,7 @@ class ServiceSite:
             origin = "" if request is None else request.headers.get("origin", "")
             if origin in self._service.origins:
                 headers.append(("Access-Control-Allow-Origin", origin))
+                headers.append(("Access-Control-Expose-Headers", "Retry-After"))
         return headers
 
     def find_status(self, refusal: RemoteError) -> int:

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 RECEIVE_BYTES: Final = 16 << 10
 
+PIECE_BYTES: Final = 64 << 10
+"""Bytes of an answer that have to be gone within `write_seconds`."""
+
 FAULTS: Final = {
     413: "body too long",
     431: "header too long",
@@ -253,9 +256,21 @@ class HttpConnection:
             # What is left of the request is not read any more.
             headers.append(("Connection", "close"))
         data = self._pack(h11.Response(status_code=response.status, headers=headers))
+        body = b""
         if response.body and not (request is not None and request.method == "HEAD"):
-            data += self._pack(h11.Data(data=response.body))
-        data += self._pack(h11.EndOfMessage())
+            body = self._pack(h11.Data(data=response.body))
+        end = self._pack(h11.EndOfMessage())
+        if len(body) <= PIECE_BYTES:
+            await self._send_bytes(data + body + end)
+            return
+        # A large body is not copied, and a slow line gets time for each piece of it.
+        await self._send_bytes(data)
+        with memoryview(body) as view:
+            for start in range(0, len(view), PIECE_BYTES):
+                await self._send_bytes(view[start : start + PIECE_BYTES])
+        await self._send_bytes(end)
+
+    async def _send_bytes(self, data: bytes | memoryview) -> None:
         with trio.fail_after(self._settings.write_seconds):
             await self._stream.send_all(data)
 
@@ -263,8 +278,7 @@ class HttpConnection:
         return self._http.send(event) or b""
 
     async def _send(self, event: h11.Event) -> None:
-        with trio.fail_after(self._settings.write_seconds):
-            await self._stream.send_all(self._pack(event))
+        await self._send_bytes(self._pack(event))
 
     async def _upgrade(self, request: HttpRequest, talk: Talk) -> None:
         if request.method != "GET":

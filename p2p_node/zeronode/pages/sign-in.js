@@ -23,7 +23,7 @@ const buttons = [];
 await start();
 
 async function start() {
-  if (!key && /^[0-9a-zA-Z]{1,32}$/.test(referral)) return invite();
+  if (!key && /^[0-9a-z]{10}$/i.test(referral)) return invite();
   if (!/^[0-9a-f]{64}$/.test(key) || !/^[0-9a-zA-Z]{0,32}$/.test(referral)) {
     return tell("Open this page from the extension: its address lacks the key.", "bad");
   }
@@ -48,12 +48,15 @@ async function start() {
   at("no-wallet").hidden = seen.size > 0;
 }
 
-/** Somebody followed an invitation and has no extension yet, or has not begun there. */
+/** For who follows a referral link, and has no extension yet. */
 function invite() {
-  for (const section of document.querySelectorAll("section")) section.hidden = true;
+  document.title = "You are invited to ZeroNode";
+  at("title").textContent = "ZeroNode";
+  at("invitation-service").textContent = location.origin;
+  at("invitation-code").textContent = referral.toLowerCase();
+  at("key-section").hidden = true;
+  at("wallet-section").hidden = true;
   at("invitation").hidden = false;
-  at("code").textContent = referral;
-  at("address").textContent = location.origin;
 }
 
 /** As the popup shows it: eight groups of four digits of the key's SHA-256. */
@@ -96,9 +99,9 @@ async function signIn(provider) {
       method: "personal_sign",
       params: [toHex(message), address],
     });
-    const done = await post("/v1/sign-in", { message, signature });
-    const code = done.referral && done.referral !== "bound" ? ` The code was not taken: ${done.referral}.` : "";
-    tell(`Done. This browser earns for ${done.wallet}.${code} You may close this page.`, "good");
+    const { wallet, referral: taken } = await post("/v1/sign-in", { message, signature });
+    const why = referral && taken !== "bound" ? ` The code was not taken: ${taken}.` : "";
+    tell(`Done. This browser earns for ${wallet}.${why} You may close this page.`, "good");
   } catch (error) {
     // Wallets throw plain objects as well; 4001 is the code of a person who said no.
     const said = error?.code === 4001 ? "You did not sign." : error?.message;

@@ -347,7 +347,7 @@ def test_an_invitation_is_taken_and_counted(
     with driven(playwright, chromium, tmp_path / "guest") as context:
         page = context.new_page()
         page.goto(link)
-        expect(page.locator("#code")).to_have_text(code)
+        expect(page.locator("#invitation-code")).to_have_text(code)
         sign_in(context, home.service, guest, referral=code)
         popup = open_popup(context)
         popup.get_by_role("tab", name="Earn").click()

@@ -3,11 +3,13 @@
 import coincurve
 import httpx
 import pytest
-from sqlalchemy import Connection
+import trio
+from sqlalchemy import Connection, insert
 
 from p2p_node.zeronode import draws
 from p2p_node.zeronode.client import ServiceRefusal
 from p2p_node.zeronode.draw_schedule import Occasion
+from p2p_node.zeronode.draw_tables import draw_transcripts
 from p2p_node.zeronode.draws import Frozen, State
 from p2p_node.zeronode.ledger import Line, Transfer, Unit, post, user_account
 from protocols.draw_transcript import Reveal, make_transcript, read_transcript, sign_transcript
@@ -115,3 +117,30 @@ def end(connection: Connection, serving: Serving) -> bytes:
     content = sign_transcript(identity.node_key, transcript)
     assert draws.finish(connection, draw, content, False, 1).state is State.PAYING
     return content
+
+
+async def test_a_large_file_comes_whole_over_a_slow_line(service: Serving) -> None:
+    """And several at once share one copy of it."""
+    content = bytes(range(256)) * 40_000
+
+    def store(connection: Connection) -> None:
+        for draw in ("big-1", "big-2", "big-3"):
+            connection.execute(insert(draw_transcripts).values(draw=draw, content=content, at_ms=1))
+
+    await service.service.database.run(store)
+    cache = service.service.transcripts
+    host, port = service.url.removeprefix("http://").split(":")
+    stream = await trio.open_tcp_stream(host, int(port))
+    async with stream:
+        await stream.send_all(b"GET /v1/draws/big-1/transcript HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = await stream.receive_some(10)
+        first = await cache.read("big-1")
+        assert await cache.read("big-1") is first
+        for draw in ("big-2", "big-3"):
+            assert await cache.read(draw) == content
+        assert await cache.read("big-1") is not first
+        with trio.fail_after(60):
+            while not received.endswith(content):
+                received += await stream.receive_some(1 << 20)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert b"content-length: %d" % len(content) in received[:2000].lower()

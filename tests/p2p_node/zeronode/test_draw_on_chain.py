@@ -1,10 +1,10 @@
 """A draw on a real chain, from entry to award, and what `kaisar zeronode verify-draw` says."""
 
 import json
-import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +18,13 @@ from chain.zeronode_client import ZeroNodeClient
 from p2p_node.cli import main
 from p2p_node.clock import Clock
 from p2p_node.zeronode import draws
-from p2p_node.zeronode.database import AsyncDatabase, Database
+from p2p_node.zeronode.database import Database
 from p2p_node.zeronode.draw_anchor import ChainAnchor
-from p2p_node.zeronode.draw_schedule import Schedule
-from p2p_node.zeronode.drawing import Drawing
+from p2p_node.zeronode.draw_duty import make_draw_duty
 from p2p_node.zeronode.draws import State
-from p2p_node.zeronode.randomness import BeaconSeeds
+from p2p_node.zeronode.parts import ServiceIdentity
+from p2p_node.zeronode.service import open_service
+from p2p_node.zeronode.settings import ZeroNodeSettings
 from protocols.draw_transcript import (
     Reveal,
     Transcript,
@@ -42,8 +43,9 @@ from protocols.lucky_draw import (
     hash_server_seed,
 )
 from protocols.types import Digest, Epoch, NodeKey, TimeMs
+from protocols.zeronode_rules import MINIMAL_RULES
 from tests.chain.network import Network, network
-from tests.p2p_node.zeronode.drawing_world import ALICE, BOB, PLAN, PRIZES, give
+from tests.p2p_node.zeronode.drawing_world import ALICE, BOB, PRIZES, give
 
 pytestmark = pytest.mark.integration
 
@@ -113,30 +115,50 @@ class Verifier:
         return await trio.to_thread.run_sync(main, command)
 
 
+def write_schedule(path: Path, opens: TimeMs) -> None:
+    moment = datetime.fromtimestamp(opens // 1000, UTC)
+    path.write_text(
+        f"""
+[quick]
+first_opens = {moment:%Y-%m-%dT%H:%M:%SZ}
+every_seconds = 1000000
+open_seconds = 300
+lead_seconds = 60
+reveal_seconds = 3600
+source = "beacon"
+prizes = [
+    {{ name = "points", ppm = 300000, points = 300 }},
+    {{ name = "tickets", ppm = 300000, tickets = 1 }},
+]
+"""
+    )
+
+
 async def test_a_draw_on_a_chain(
-    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    give(database, ALICE, 9)
-    give(database, BOB, 2)
-    async with listed_network() as net:
+    path = tmp_path / "draws.toml"
+    async with AsyncExitStack() as stack:
+        net = await stack.enter_async_context(listed_network())
         clock = ChainClock(net)
-        opens = clock.now()
-        plan = replace(PLAN, lead_ms=60_000, reveal_ms=3_600_000)
-        schedule = Schedule("quick", opens, 1_000_000_000, 300_000, plan)
+        write_schedule(path, clock.now())
         client = ZeroNodeClient(net.rpc, net.deployment)
-        beacon = BeaconSeeds(client, net.deployment.genesis, net.preset.epoch_seconds)
-        drawing = Drawing(
-            AsyncDatabase(database),
-            (schedule,),
-            KEY,
-            net.deployment.network_id,
-            make_anchor(net),
-            {SourceKind.BEACON: beacon},
-            cast("Clock", clock),
-            secrets.token_bytes,
+        service = await stack.enter_async_context(
+            open_service(
+                ZeroNodeSettings(database=database_url, draws=path),
+                ServiceIdentity(KEY, net.deployment.network_id, net.deployment.chain_id),
+                MINIMAL_RULES,
+                cast("Clock", clock),
+                tmp_path,
+                chain=client,
+            )
         )
+        database = service.database.database
+        give(database, ALICE, 9)
+        give(database, BOB, 2)
+        hold = make_draw_duty(service, client, net.deployment, net.providers[0].manager)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(drawing.run)
+            nursery.start_soon(hold)
             with trio.fail_after(120):
                 await wait_for(database, State.OPEN)
                 with database.transaction() as connection:

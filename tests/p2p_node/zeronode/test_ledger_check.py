@@ -5,12 +5,14 @@ from sqlalchemy import text
 
 from p2p_node.zeronode import ledger_check
 from p2p_node.zeronode.database import Database
+from p2p_node.zeronode.day_close import ON_ARRIVAL
 from p2p_node.zeronode.day_roots import read_day
-from p2p_node.zeronode.ledger import Unit
+from p2p_node.zeronode.errors import KeyReusedError
+from p2p_node.zeronode.ledger import Line, Transfer, Unit, post, user_account
 from p2p_node.zeronode.ledger_check import check_books
 from p2p_node.zeronode.schema import APPEND_ONLY, NEVER_DELETED
 from protocols.types import Digest
-from tests.p2p_node.zeronode.books import FIRST, fill_books_now
+from tests.p2p_node.zeronode.books import BOB, FIRST, fill_books_now
 
 CHANGES = {
     "another amount": ("UPDATE ledger_lines SET amount = amount * 2 WHERE number = 2", "entry 2"),
@@ -111,6 +113,23 @@ def test_whatever_is_changed_is_found(database: Database, change: str) -> None:
         report = check_books(connection)
     assert not report.holds
     assert any(expected in problem for problem in report.problems), report.problems
+
+
+def test_uptime_that_is_paid_on_arrival(database: Database) -> None:
+    """It is booked by its entry alone, and never beside a booking."""
+    fill_books_now(database)
+    bob = user_account(BOB)
+
+    def pay(day: int) -> tuple[str, ...]:
+        lines = Line("issue:uptime", Unit.POINTS, -10), Line(bob, Unit.POINTS, 10)
+        key = f"uptime:{bob.removeprefix('user:')}:{day}"
+        with database.transaction() as connection:
+            post(connection, Transfer(key, "uptime", lines, ON_ARRIVAL), 0)
+            return check_books(connection).problems
+
+    with pytest.raises(KeyReusedError):
+        pay(FIRST + 1)
+    assert pay(FIRST) == ()
 
 
 def test_roots_are_those_of_the_chain(database: Database) -> None:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import trio
 from nacl.signing import SigningKey
 from sqlalchemy import Connection
@@ -13,13 +14,15 @@ from trio.testing import MockClock
 from p2p_node.clock import Clock
 from p2p_node.net.settings import NetworkSettings
 from p2p_node.zeronode.database import AsyncDatabase, Database
+from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.homes import claim_home, find_home, find_url
 from p2p_node.zeronode.receipts import (
     QUEUED,
     ReceiptExchange,
     Speaker,
-    begin_repeat,
+    end_repeat,
     find_repeatable,
+    is_to_repeat,
     make_batch,
     make_repeat,
 )
@@ -27,7 +30,12 @@ from p2p_node.zeronode.uptime_book import Receipt, record, stretches_of
 from protocols.envelopes import open_envelope, seal
 from protocols.types import NetworkId, NodeKey, TimeMs, Wallet
 from protocols.uptime import Stretch
-from protocols.uptime_gossip import UPTIME_TOPIC, ServiceView
+from protocols.uptime_gossip import (
+    UPTIME_TOPIC,
+    ReceiptMemory,
+    ServiceView,
+    validate_receipts_gossip,
+)
 from protocols.uptime_messages import Receipt as Row
 from protocols.uptime_messages import ReceiptBatch, unpack_openings, unpack_receipts
 from protocols.zeronode_rules import MINIMAL_RULES as RULES
@@ -72,23 +80,52 @@ def test_a_batch_has_what_changed_as_a_union_of_all_sessions(database: Database)
         first = make_batch(connection, speaker(), NOW)
         assert rows_of(first) == (Row(ALICE, stretch(0, 12)), Row(BOB, stretch(1, 2)))
         assert first is not None
-        assert (first.number, first.sent_ms, first.url) == (1, NOW, "https://0.example")
+        assert (first.number, first.sent_ms, first.url) == (NOW, NOW, "https://0.example")
         assert make_batch(connection, speaker(), NOW) is None
         note(connection, BOB, stretch(2, 4))
         second = make_batch(connection, speaker(), NOW)
         assert rows_of(second) == (Row(BOB, stretch(1, 4)),)
         assert second is not None
-        assert second.number == 2
+        # Of the same millisecond: the number goes on, and the time with it.
+        assert second.number == second.sent_ms == NOW + 1
 
 
 def test_numbers_are_durable_before_they_are_sent(database: Database) -> None:
-    for number in range(1, 4):
+    for number in range(3):
         with database.transaction() as connection:
             batch = make_batch(connection, speaker(), NOW, is_greeting=True)
             assert batch is not None
-            assert batch.number == number
+            assert batch.number == batch.sent_ms == NOW + number
     with database.transaction() as connection:
-        assert make_repeat(connection, speaker(), [Row(ALICE, stretch(0, 1))], NOW).number == 4
+        repeat = make_repeat(connection, speaker(), [Row(ALICE, stretch(0, 1))], NOW)
+        assert repeat.number == NOW + 3
+        later = make_batch(connection, speaker(), TimeMs(NOW + 500), is_greeting=True)
+        assert later is not None
+        assert later.number == NOW + 500
+
+
+def test_a_session_over_midnight_is_told_by_days(database: Database) -> None:
+    """The two rows of it touch; as one receipt they would be longer than a day."""
+    end = RULES.day_end(DAY)
+    with database.transaction() as connection:
+        note(connection, ALICE, stretch(0, 60))
+        note(connection, ALICE, Stretch(end, TimeMs(end + 4_000)))
+        batch = make_batch(connection, speaker(), TimeMs(end + 5_000))
+    assert rows_of(batch) == (
+        Row(ALICE, stretch(0, 60)),
+        Row(ALICE, Stretch(end, TimeMs(end + 4_000))),
+    )
+    assert batch is not None
+    data = seal(KEYS[0], NETWORK, batch)
+    validate_receipts_gossip(ReceiptMemory(), VIEW, data, TimeMs(end + 5_000))
+
+
+def test_what_was_not_told_for_days_is_left_out(database: Database) -> None:
+    later = RULES.day_start(DAY + 2)
+    with database.transaction() as connection:
+        note(connection, ALICE, stretch(0, 10), stretch(20, 30))
+        batch = make_batch(connection, speaker(), TimeMs(later + 25_000))
+    assert rows_of(batch) == (Row(ALICE, stretch(25, 30)),)
 
 
 def test_openings_travel_with_the_receipts(database: Database) -> None:
@@ -108,9 +145,11 @@ def test_a_day_is_told_again_once_half_way_to_its_close(database: Database) -> N
     with database.transaction() as connection:
         claim_home(connection, ALICE, SERVICES[0], RULES, NOW)
         assert make_batch(connection, speaker(), NOW) is not None
-        assert begin_repeat(connection, speaker(), DAY)
-        assert not begin_repeat(connection, speaker(), DAY)
-        assert not begin_repeat(connection, speaker(), DAY - 1)
+        assert is_to_repeat(connection, speaker(), DAY)
+        end_repeat(connection, speaker(), DAY)
+        assert not is_to_repeat(connection, speaker(), DAY)
+        assert not is_to_repeat(connection, speaker(), DAY - 1)
+        assert is_to_repeat(connection, speaker(), DAY + 1)
         again = make_batch(connection, speaker(), TimeMs(end + half))
         assert again is not None
         assert len(unpack_openings(again.openings)) == 1
@@ -188,6 +227,27 @@ async def test_what_one_answered_for_all_know(tmp_path: Path, autojump_clock: Mo
         assert world.known_to(1, ALICE) == everything
         with world.databases[1].reading() as connection:
             assert find_url(connection, SERVICES[0]) == "https://0.example"
+
+
+async def test_a_database_that_fails_for_a_while_stops_nothing(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_world(tmp_path) as world:
+        world.note(0, ALICE, stretch(0, 5))
+
+        async def fail(*_: object) -> None:
+            raise DatabaseError("disk full")
+
+        await world.publish(1, ReceiptBatch(5, NOW, "", b"", b"", b""))
+        with monkeypatch.context() as patch:
+            patch.setattr(world.exchanges[0]._database, "run", fail)
+            await world.publish(1, ReceiptBatch(6, NOW, "", b"", b"", b""))
+            await trio.sleep(3)
+            assert world.known_to(1, ALICE) == ()
+        await trio.sleep(3)
+        assert world.known_to(1, ALICE) == (stretch(0, 5),)
+        assert world.exchanges[0].counts["not written"] >= 1
+        assert world.exchanges[0].counts["not read"] >= 1
 
 
 async def test_who_is_not_listed_is_not_believed(tmp_path: Path, autojump_clock: MockClock) -> None:
