@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Playwright, expect
 
-from protocols.uptime import Stretch, total_ms
+from protocols.uptime import Stretch, clip, seconds, total_ms
 from protocols.zeronode_rules import UNITS_PER_SECOND
 from tests.integration.chromium.browsers import (
     SECONDS,
@@ -223,11 +223,11 @@ def wait_until_booked(service: ServiceProcess) -> None:
         )
 
     def earned() -> int:
-        days: dict[int, int] = {}
-        for stretch in service.stretches(WALLET.address):
-            day = stretch.start_ms // DAY_MS
-            days[day] = days.get(day, 0) + stretch.end_ms - stretch.start_ms
-        return sum(ms // 1000 * UNITS_PER_SECOND for ms in days.values())
+        found = service.stretches(WALLET.address)
+        days = range(found[0].start_ms // DAY_MS, found[-1].end_ms // DAY_MS + 1)
+        # Whole seconds of each day, though stretches go on over its end.
+        parts = [clip(found, day * DAY_MS, (day + 1) * DAY_MS) for day in days]
+        return sum(seconds(part) for part in parts) * UNITS_PER_SECOND
 
     wait_for(lambda: find_booked() == earned(), "all is booked, once", 2 * DAY_MS / 1000 + 20)
 
