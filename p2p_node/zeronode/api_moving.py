@@ -43,7 +43,6 @@ def view_services(service: Service) -> ServiceView:
 async def leave(service: Service, call: Call) -> Mapping[str, Any]:
     """Let the account go to another service; again it is the same departure."""
     to = NodeKey(bytes.fromhex(call.body["to"]))
-    # The clock is the event loop's, and cannot be read in the database's thread.
     return await service.database.run(_leave, service, call, to, service.now())
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from protocols.types import NodeKey
 from protocols.zeronode_rules import UNITS_PER_POINT
-from tests.p2p_node.zeronode.serving import make_key, make_wallet, serve
+from tests.p2p_node.zeronode.serving import make_key, serve
 
 pytestmark = pytest.mark.integration
 
