@@ -43,7 +43,6 @@ from p2p_node.roles.copying_checker import run_copying_checker
 from p2p_node.roles.equivocating_checker import run_equivocating_checker
 from p2p_node.roles.lying_checker import run_lying_checker
 from p2p_node.roles.provider import run_provider
-from p2p_node.roles.zeronode import run_zeronode
 from p2p_node.run_file import RunFile
 from p2p_node.storage import AsyncStore, Store, StoreJournal
 from p2p_node.watcher import Watcher
@@ -59,11 +58,19 @@ from protocols.types import Digest, TimeMs, Wallet
 
 logger = logging.getLogger(__name__)
 
+
+async def _run_zeronode(node: Node) -> None:
+    # Imported here: its database and its web server are nothing that other roles should wait for.
+    from p2p_node.roles.zeronode import run_zeronode
+
+    await run_zeronode(node)
+
+
 ROLES: Mapping[str, Callable[[Node], Awaitable[None]]] = {
     "provider": run_provider,
     "checker": run_checker,
     "bootstrap": run_bootstrap,
-    "zeronode": run_zeronode,
+    "zeronode": _run_zeronode,
     "cheating-provider": run_cheating_provider,
     "absent-provider": run_absent_provider,
     "lying-checker": run_lying_checker,

@@ -48,8 +48,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_json_flag(parser)
     renting = ("price", "runner", "cores", "memory", "templates")
-    looked_at = ("data_dir", "rpc", "deployment", "listen")
-    add_flags(parser, (*looked_at, *(f"rental_{name}" for name in renting)))
+    looked_at = ("role", "data_dir", "rpc", "deployment", "listen")
+    service = tuple(name for name in SETTINGS if name.startswith("zeronode_"))
+    add_flags(parser, (*looked_at, *(f"rental_{name}" for name in renting), *service))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,6 +82,12 @@ def examine(settings: Mapping[str, Any], *, has_endpoint: bool) -> Iterator[Find
         yield check_policy(data_dir)
     yield from check_rental(settings)
     yield from check_listen(settings["listen"], find_running(data_dir))
+    is_service = settings["role"] == "zeronode"
+    if is_service:
+        # Imported here: other roles need no database.
+        from p2p_node.cli.doctor_zeronode import check_listing, check_zeronode
+
+        yield from check_zeronode(settings, os.environ, find_running(data_dir))
     deployment: Deployment | None = None
     if settings["deployment"] is not None:
         deployment = read_deployment(settings["deployment"])
@@ -90,6 +97,8 @@ def examine(settings: Mapping[str, Any], *, has_endpoint: bool) -> Iterator[Find
     yield from trio.run(check_endpoints, settings["rpc"], deployment)
     if deployment is not None and (data_dir / WALLET_FILE).exists():
         yield from trio.run(check_gas, settings["rpc"], deployment, data_dir)
+        if is_service:
+            yield from trio.run(check_listing, settings["rpc"], deployment, data_dir)
 
 
 def find_running(data_dir: Path) -> int | None:

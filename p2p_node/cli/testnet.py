@@ -47,6 +47,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "leases by renters: in turn one that lasts, one that is cancelled half-way, and one "
             "whose provider, in addition, is killed",
         ),
+        (
+            "zeronodes",
+            0,
+            "browser extensions, simulated, with a ZeroNode service that pays their uptime",
+        ),
     )
     parser.add_argument(
         "--checkers",
@@ -115,6 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         copying_checkers=arguments.copying_checkers,
         equivocating_checkers=arguments.equivocating_checkers,
         rentals=arguments.rentals,
+        zeronodes=arguments.zeronodes,
         epochs=arguments.epochs,
     )
     funder = KeySigner(_read_funder_key(arguments.funder_key_file))

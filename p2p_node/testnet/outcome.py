@@ -10,6 +10,7 @@ from typing import Any
 
 from chain.audit.judging import Verdict
 from p2p_node.testnet.rental_outcome import Rental
+from p2p_node.testnet.zeronode_outcome import ZeroNodeRun
 from protocols.params import LANES, Preset
 from protocols.reports import compute_weight
 from protocols.types import Epoch, Shard, Wallet
@@ -125,6 +126,7 @@ class Outcome:
     audited: list[Verdict] = field(default_factory=list)
     """What audits of the run's epochs came to; empty without `--audit`."""
     rentals: list[Rental] = field(default_factory=list)
+    zeronodes: ZeroNodeRun | None = None
 
     @property
     def ok(self) -> bool:
@@ -145,6 +147,7 @@ class Outcome:
             and self.copying_does_not_pay
             and self.equivocation_is_punished
             and not any(each.problems for each in self.rentals)
+            and (self.zeronodes is None or not self.zeronodes.problems)
         )
 
     @property
@@ -207,6 +210,7 @@ class Outcome:
                 for each in self.bans
             ],
             "rentals": [each.to_json() for each in self.rentals],
+            "zeronodes": None if self.zeronodes is None else self.zeronodes.to_json(),
             "balances_ok": self.balances_ok,
             "problems": self.problems,
             "audits": [

@@ -36,6 +36,8 @@ class TestnetPlan:
     copying_checkers: int = 0
     equivocating_checkers: int = 0
     rentals: int = 0
+    zeronodes: int = 0
+    """Extensions of a ZeroNode service, which is there if there are any."""
     epochs: int = 3
 
     @property

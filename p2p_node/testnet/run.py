@@ -40,6 +40,7 @@ from p2p_node.testnet.rental_checks import check_rental
 from p2p_node.testnet.rental_outcome import Rental
 from p2p_node.testnet.rentals import PROVIDER_FLAGS, Surroundings, read_money, run_rentals
 from p2p_node.testnet.screen import Screen
+from p2p_node.testnet.zeronode_outcome import ZeroNodeRun
 from protocols.errors import LocalError
 from protocols.params import LANES
 from protocols.types import Epoch, TimeMs
@@ -222,6 +223,9 @@ class _Run:
         last = Epoch(first + self._plan.epochs - 1)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._rent, reader, bootstrap, first)
+            if self._plan.zeronodes:
+                outcome.zeronodes = ZeroNodeRun()
+                nursery.start_soon(self._run_zeronodes, outcome.zeronodes, deployment, bootstrap)
             await self._follow(reader, outcome, first, last)
         await self._settle_accounts(reader, outcome, first, last)
         if self._options.audit:
@@ -369,6 +373,45 @@ class _Run:
         for each in self._rentals:
             each.problems.append(f"{each.name}: not over in time")
 
+    async def _run_zeronodes(
+        self, run: ZeroNodeRun, deployment: Deployment, bootstrap: str
+    ) -> None:
+        """Run a service with extensions beside the rest."""
+        # Imported here: the service's parts take time that other runs should not pay.
+        from p2p_node.testnet.zeronodes import ZeroNodeSurroundings, run_zeronodes
+
+        limiter = trio.CapacityLimiter(1)
+
+        def start(name: str, role: str, data_dir: Path, flags: tuple[str, ...]) -> Child:
+            child = node_child(
+                name,
+                role,
+                data_dir,
+                deployment=self._deployment_file,
+                rpc_url=self._access.rpc_url,
+                bootstrap=bootstrap,
+                password=self._password,
+                flags=flags,
+            )
+            self._household.start(child)
+            return child
+
+        await run_zeronodes(
+            run,
+            self._plan.zeronodes,
+            ZeroNodeSurroundings(
+                directory=self._options.directory,
+                deployment=deployment,
+                rpc=self._access.rpc,
+                password=self._password,
+                gas=FUNDED_GAS,
+                start=start,
+                send=lambda call, label: self._send(call, label, limiter),
+                say=self._screen.say,
+                problem=self._screen.problem,
+            ),
+        )
+
     async def _settle_accounts(
         self, reader: RunReader, outcome: Outcome, first: Epoch, last: Epoch
     ) -> None:
@@ -442,3 +485,5 @@ class _Run:
             outcome.problems.extend(f"{child.name} {death}" for death in child.deaths)
         for rental in outcome.rentals:
             outcome.problems.extend(rental.problems)
+        if outcome.zeronodes is not None:
+            outcome.problems.extend(outcome.zeronodes.problems)

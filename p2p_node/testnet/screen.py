@@ -19,6 +19,7 @@ from p2p_node.testnet.outcome import (
     total_reward,
 )
 from p2p_node.testnet.rental_outcome import Rental
+from p2p_node.testnet.zeronode_outcome import Extension
 from protocols.epochs import Phase
 from protocols.params import TOKEN
 from protocols.types import Epoch
@@ -128,6 +129,9 @@ def print_outcome(outcome: Outcome) -> None:
         console.print(f"gas per bundle: {gas}")
     for rental in outcome.rentals:
         console.print(describe_rental(rental), soft_wrap=True)
+    if outcome.zeronodes is not None:
+        for extension in outcome.zeronodes.extensions:
+            console.print(describe_extension(extension), soft_wrap=True)
     for each in outcome.participants:
         standing = describe_standing(outcome, each)
         if standing:
@@ -175,6 +179,16 @@ def describe_rental(rental: Rental) -> str:
         f"{rental.lease.terms.price}; escrow {money.escrow} + bond {money.bond} = "
         f"paid {settled.paid} + fee {settled.fee} + refund {settled.refund} + "
         f"bond back {settled.bond_back}"
+    )
+
+
+def describe_extension(extension: Extension) -> str:
+    """Say what an extension earned and why, in units of 1/2880 point."""
+    return (
+        f"{extension.name}: {extension.kind.value}; {extension.seconds} s of "
+        f"{extension.lived_ms // 1000}; {extension.points_units} units = uptime "
+        f"{extension.uptime_units} + doubled {extension.doubled_units} + shares "
+        f"{extension.shared_units}; {extension.tickets} tickets"
     )
 
 

@@ -22,7 +22,7 @@ from p2p_node.zeronode.schemas import (
     words,
 )
 from protocols.errors import MalformedError
-from protocols.types import NodeKey
+from protocols.types import NodeKey, TimeMs
 from protocols.uptime_gossip import ServiceView
 from protocols.uptime_messages import MAX_URL_CHARS, Departure
 
@@ -43,12 +43,14 @@ def view_services(service: Service) -> ServiceView:
 async def leave(service: Service, call: Call) -> Mapping[str, Any]:
     """Let the account go to another service; again it is the same departure."""
     to = NodeKey(bytes.fromhex(call.body["to"]))
-    return await service.database.run(_leave, service, call, to)
+    return await service.database.run(_leave, service, call, to, service.now())
 
 
-def _leave(connection: Connection, service: Service, call: Call, to: NodeKey) -> dict[str, str]:
+def _leave(
+    connection: Connection, service: Service, call: Call, to: NodeKey, now: TimeMs
+) -> dict[str, str]:
     key = service.identity.node_key
-    signed = depart(connection, call.wallet, to, key, view_services(service), service.now())
+    signed = depart(connection, call.wallet, to, key, view_services(service), now)
     return {
         "departure": base64.b64encode(signed).decode("ascii"),
         "to": to.hex(),

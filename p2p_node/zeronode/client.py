@@ -58,8 +58,15 @@ class ServiceFacts:
 class ZeroNodeClient:
     """One extension: a key, the service at `url` (no slash at its end), and a token when needed."""
 
-    def __init__(self, url: str, key: SigningKey, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: SigningKey,
+        http: httpx.AsyncClient,
+        local_address: str | None = None,
+    ) -> None:
         self.url = url
+        self._local_address = local_address
         self.signing_key = key
         self._http = http
         self._facts: ServiceFacts | None = None
@@ -67,10 +74,14 @@ class ZeroNodeClient:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, key: SigningKey) -> AsyncIterator[Self]:
-        """Open a client; connections are made when they are needed."""
-        async with httpx.AsyncClient(timeout=REQUEST_SECONDS) as http:
-            yield cls(url, key, http)
+    async def open(
+        cls, url: str, key: SigningKey, local_address: str | None = None
+    ) -> AsyncIterator[Self]:
+        """Open a client; connections are made when they are needed, from `local_address` if it is
+        given: one machine can be many by 127.0.0.2, 127.0.0.3, …"""
+        transport = httpx.AsyncHTTPTransport(local_address=local_address)
+        async with httpx.AsyncClient(timeout=REQUEST_SECONDS, transport=transport) as http:
+            yield cls(url, key, http, local_address)
 
     @property
     def key(self) -> NodeKey:
@@ -175,7 +186,8 @@ class ZeroNodeClient:
         Raises ServiceRefusal, and SocketClosed when the connection ends.
         """
         facts = await self.facts()
-        async with open_socket("ws" + self.url.removeprefix("http") + "/v1/beats") as socket:
+        url = "ws" + self.url.removeprefix("http") + "/v1/beats"
+        async with open_socket(url, local_address=self._local_address) as socket:
             session = ClientSession(socket, self.signing_key, facts, boot)
             await session.greet()
             yield session

@@ -42,8 +42,13 @@ class SocketRefused(SocketClosed):
 
 
 @asynccontextmanager
-async def open_socket(url: str, headers: Headers | None = None) -> AsyncIterator["ClientSocket"]:
-    """Open a WebSocket for the block. Raises SocketClosed, SocketRefused for another answer."""
+async def open_socket(
+    url: str, headers: Headers | None = None, local_address: str | None = None
+) -> AsyncIterator["ClientSocket"]:
+    """Open a WebSocket for the block, from `local_address` if it is given.
+
+    Raises SocketClosed, SocketRefused for another answer.
+    """
     parts = urlsplit(url)
     if parts.scheme not in PORTS or not parts.hostname:
         raise LocalError(f"found {url!r}, expected ws://… or wss://…")
@@ -52,7 +57,9 @@ async def open_socket(url: str, headers: Headers | None = None) -> AsyncIterator
         try:
             with trio.fail_after(CONNECT_SECONDS):
                 port = parts.port or PORTS[parts.scheme]
-                stream = await trio.open_tcp_stream(parts.hostname, port)
+                stream = await trio.open_tcp_stream(
+                    parts.hostname, port, local_address=local_address
+                )
                 if parts.scheme == "wss":
                     stream = await _secure(stream, parts.hostname)
                 socket = ClientSocket(stream)

@@ -35,6 +35,7 @@ from protocols.lucky_draw import (
 from protocols.types import Digest, NetworkId, NodeKey, TimeMs, Wallet
 from tests.vectors.builders.actors import NETWORK, node, secret, wallet
 from tests.vectors.builders.draws import ROUNDS, TABLE
+from tests.vectors.generate import load
 
 KEY = node("zeronode")
 SERVICE = NodeKey(bytes(KEY.verify_key))
@@ -85,6 +86,20 @@ def refuse(data: bytes) -> str:
     with pytest.raises(RemoteError) as refused:
         verify_transcript(data)
     return refused.value.reason
+
+
+@pytest.mark.parametrize("case", load("draws/transcripts.json"), ids=lambda case: case["name"])
+def test_vector(case: dict[str, Any]) -> None:
+    content = case["content"].encode()
+    if case["reason"] is None:
+        transcript = verify_transcript(content).transcript
+        assert sign_transcript(KEY, transcript) == content
+        remade = make_transcript(
+            transcript.terms, transcript.entries, transcript.committed_s, transcript.reveal
+        )
+        assert remade == transcript
+    else:
+        assert refuse(content) == case["reason"]
 
 
 @pytest.mark.parametrize("make", [drawn, by_beacon, missed])

@@ -95,15 +95,19 @@ def test_reasons_of_a_service_are_those_of_the_code() -> None:
     folder = ROOT / "p2p_node" / "zeronode"
     source = "".join(
         (folder / f"{name}.py").read_text(encoding="utf-8")
-        for name in ("beats", "sessions", "limits", "beat_writer")
+        for name in ("beats", "sessions", "limits", "beat_writer", "web_socket")
     )
-    stated = [cells[0].strip("`") for cells in rows(section(PAGE, "### Order"))]
+    stated = [
+        reason
+        for cells in rows(section(PAGE, "### Order"))
+        for reason in re.findall(r"`([^`]+)`", cells[0])
+    ]
     assert len(stated) > 10
     for reason in stated:
         if reason != "bad node signature":
             assert f'"{reason}"' in source, reason
     named = set(re.findall(r'^[A-Z_]+: Final = "([^"]+)"$', source, re.MULTILINE))
-    named |= set(re.findall(r'(?:TooMany|WriterBusy)\("([^"]+)"', source))
+    named |= set(re.findall(r'(?:TooMany|WriterBusy|MalformedError)\("([^"]+)"', source))
     # These two are in the account's standing only.
     assert named - {"not connected", "two copies"} <= set(stated)
 

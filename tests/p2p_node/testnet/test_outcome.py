@@ -25,6 +25,7 @@ from p2p_node.testnet.outcome import (
     provider_reward,
 )
 from p2p_node.testnet.screen import PlainScreen, describe_standing, summarise
+from p2p_node.testnet.zeronode_outcome import ZeroNodeRun
 from protocols.epochs import Phase
 from protocols.params import LANES, MINIMAL, TOKEN
 from protocols.types import Epoch, Shard, Wallet
@@ -131,12 +132,25 @@ def test_an_audit_that_finds_a_difference_fails_the_run() -> None:
     )
 
 
+def test_a_problem_of_a_zeronode_fails_the_run() -> None:
+    outcome = replace(make_outcome(settle()), zeronodes=ZeroNodeRun(days=[3], roots={3: "00"}))
+    assert outcome.ok
+    assert outcome.to_json()["zeronodes"] == {
+        **{"service": "", "days": [3], "anchored": {"3": "00"}, "entries": 0},
+        **{"extensions": [], "problems": []},
+    }
+    outcome.zeronodes.problems.append("extension-1: nothing")
+    assert not outcome.ok
+
+
 def test_json_has_the_documented_form() -> None:
     result = make_outcome(settle()).to_json()
     assert set(result) == {
         *("ok", "seconds", "epochs", "penalties", "bans", "balances_ok", "problems", "audits"),
         "rentals",
+        "zeronodes",
     }
+    assert result["zeronodes"] is None
     (epoch,) = result["epochs"]
     assert epoch["epoch"] == 3
     assert epoch["bundles"] == [{"shard": 0, "tx": "0x00", "gas_used": 300_000, "reports": 2}]

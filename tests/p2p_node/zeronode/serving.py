@@ -6,7 +6,7 @@
 Days are those of `minimal` rules: 60 s, challenges every 0.2 … 0.4 s here.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from nacl.signing import SigningKey
 from p2p_node.clock import Clock
 from p2p_node.zeronode.client import ZeroNodeClient
 from p2p_node.zeronode.parts import Service, ServiceIdentity
-from p2p_node.zeronode.service import Running, open_service, run_service
+from p2p_node.zeronode.service import Duty, Running, open_service, run_service
 from p2p_node.zeronode.settings import ZeroNodeSettings
 from protocols.types import NetworkId
 from protocols.zeronode_rules import MINIMAL_RULES, ZeroNodeRules
@@ -79,6 +79,7 @@ async def serve(
     node: int = 99,
     clock: Clock | None = None,
     inline: bool = False,
+    make_duties: Callable[[Service], Sequence[Duty]] = lambda service: (),
     **settings: Any,
 ) -> AsyncIterator[Serving]:
     """Run a service for the block. The same directory again is a restart of the same service."""
@@ -98,7 +99,7 @@ async def serve(
             listening.set()
 
         async def run() -> None:
-            await run_service(service, on_listening=note)
+            await run_service(service, duties=make_duties(service), on_listening=note)
 
         nursery.start_soon(run)
         with trio.fail_after(20):

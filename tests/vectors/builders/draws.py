@@ -4,6 +4,7 @@ Written from docs/spec/zeronode.md. The rounds are those that drand's quicknet p
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -171,4 +172,135 @@ def draws() -> list[dict[str, Any]]:
     return cases
 
 
-FILES = {"draws/rounds.json": rounds, "draws/draws.json": draws}
+def _awards(entries: Sequence[tuple[str, int]], places: Sequence[int]) -> list[str]:
+    won: dict[str, list[int]] = {}
+    ticket = 0
+    for owner, count in entries:
+        sums = won.setdefault(owner, [0, 0])
+        for place in places[ticket : ticket + count]:
+            if place < len(TABLE):
+                sums[0] += TABLE[place][2]
+                sums[1] += TABLE[place][3]
+        ticket += count
+    return [
+        f"0x{wallet(owner).hex()} {units} {tickets}"
+        for owner, (units, tickets) in won.items()
+        if units or tickets
+    ]
+
+
+def _document(case: dict[str, Any], is_drawn: bool) -> dict[str, Any]:
+    """A transcript before it is signed."""
+    entries = ENTRIES[case["name"]]
+    evidence = case["randomness"]
+    committed_s = CLOSED_MS // 1000 + 60
+    if case["source"] == "drand-quicknet":
+        evidence = ROUNDS[case["number"]]
+        committed_s = 1_692_803_367 + 3 * (case["number"] - 1) - 15
+    returned: dict[str, int] = {}
+    for owner, count in entries:
+        returned[owner] = returned.get(owner, 1) + count
+    names = ("name", "ppm", "units", "tickets")
+    return {
+        "format": "kaisar/draw-transcript/1",
+        "terms": {
+            "network": case["network"],
+            "service": case["service"],
+            "draw": case["name"],
+            "prizes": [dict(zip(names, prize, strict=True)) for prize in TABLE],
+            "root": case["root"],
+            "tickets": len(case["places"]),
+            "seed_hash": _sha256(bytes.fromhex(case["server_seed"])).hex(),
+            "source": case["source"],
+            "number": case["number"],
+            "closed_ms": CLOSED_MS,
+            "reveal_by_ms": CLOSED_MS + 3_600_000,
+            "missed_bonus": 1,
+        },
+        "committed_s": committed_s,
+        "reveal": {"server_seed": case["server_seed"], "evidence": evidence} if is_drawn else None,
+        "entries": [f"0x{wallet(owner).hex()} {count}" for owner, count in entries],
+        "awards": _awards(entries, case["places"])
+        if is_drawn
+        else [f"0x{wallet(owner).hex()} 0 {count}" for owner, count in returned.items()],
+    }
+
+
+def _write(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _sign(document: dict[str, Any]) -> dict[str, Any]:
+    signed = b"kaisar/draw/transcript/1" + NETWORK + _write(document).encode()
+    return {**document, "signature": node("zeronode").sign(signed).signature.hex()}
+
+
+def transcripts() -> list[dict[str, Any]]:
+    """Files that hold, and files that do not."""
+    cases = draws()
+    documents = {
+        "drawn_by_drand": _document(cases[0], True),
+        "drawn_by_beacon": _document(cases[1], True),
+        "missed": _document(cases[2], False),
+    }
+    valid = [
+        {"name": name, "content": _write(_sign(document)), "reason": None}
+        for name, document in documents.items()
+    ]
+    good = documents["drawn_by_beacon"]
+    late = documents["drawn_by_drand"]
+    signed = _sign(good)
+    changed_terms = {**good["terms"], "missed_bonus": 2}
+    invalid = {
+        "another_form": (json.dumps(signed) + "\n", "transcript is not canonical"),
+        "no_line_feed": (_write(signed)[:-1], "transcript is not canonical"),
+        "another_order": (
+            _write({"signature": signed["signature"], **signed}),
+            "transcript is not canonical",
+        ),
+        "upper_case": (
+            _write({**signed, "signature": signed["signature"].upper()}),
+            "transcript is not canonical",
+        ),
+        "changed_and_not_signed": (
+            _write({**signed, "terms": changed_terms}),
+            "bad node signature",
+        ),
+        "other_tickets": (
+            _write(_sign({**good, "entries": good["entries"][::-1]})),
+            "ticket root differs",
+        ),
+        "fewer_tickets": (
+            _write(_sign({**good, "entries": good["entries"][:-1]})),
+            "ticket count differs",
+        ),
+        "other_seed": (
+            _write(
+                _sign({**good, "reveal": {**good["reveal"], "server_seed": secret("other").hex()}})
+            ),
+            "server seed differs",
+        ),
+        "other_randomness": (
+            _write(_sign({**late, "reveal": {**late["reveal"], "evidence": ROUNDS[657_413]}})),
+            "drand signature does not hold",
+        ),
+        "committed_too_late": (
+            _write(_sign({**late, "committed_s": late["committed_s"] + 1})),
+            "committed too late",
+        ),
+        "other_awards": (
+            _write(_sign({**good, "awards": [f"0x{wallet('eve').hex()} 2880 0"]})),
+            "awards differ",
+        ),
+    }
+    return valid + [
+        {"name": name, "content": content, "reason": reason}
+        for name, (content, reason) in invalid.items()
+    ]
+
+
+FILES = {
+    "draws/rounds.json": rounds,
+    "draws/draws.json": draws,
+    "draws/transcripts.json": transcripts,
+}
