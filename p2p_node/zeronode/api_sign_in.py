@@ -94,7 +94,7 @@ def _bind(
 ) -> str:
     open_account(connection, message.wallet, now)
     own = service.identity.service
-    home = claim_home(connection, message.wallet, own, service.rules, now)
+    home = claim_home(connection, message.wallet, own, service.rules, now, service.listed())
     record_address(connection, message.wallet, visit.address, now)
     bind_key(connection, message.wallet, message.key, service.rules, now)
     if not message.referral:
