@@ -29,8 +29,8 @@ def test_every_extension_is_paid_to_the_unit(tmp_path: Path) -> None:
     # Linked before the first answer, so all of it is doubled.
     assert holder["doubled_units"] == holder["uptime_units"]
     assert holder["points_units"] == 2 * holder["uptime_units"]
-    # A tenth of what was earned after twenty seconds in a row, and one ticket each. How much that is
-    # exactly, the run itself recomputes.
+    # A tenth of what was earned after twenty seconds in a row, and one ticket each. How much that
+    # is exactly, the run itself recomputes.
     assert 0 < first["shared_units"] <= invited["seconds"] - 20 + 1
     assert (first["tickets"], invited["tickets"]) == (1, 1)
     assert first["points_units"] == first["uptime_units"] + first["shared_units"]

@@ -21,7 +21,10 @@ export function showAccount(standing, about, settings) {
     ["Key of the service", code],
     ["Network", make("code", { class: "print" }, about.network)],
   ];
-  if (!standing.home) facts.push(["Your books are kept by", standing.home_service]);
+  if (!standing.home) {
+    const home = make("code", { class: "print" }, standing.home_service);
+    facts.push(["Your books are kept by", home]);
+  }
   listFacts("service-facts", facts);
   const field = at("service-address");
   if (document.activeElement !== field) field.value = settings.service;
@@ -42,7 +45,7 @@ export function showServices(services, about, moving) {
   const chosen = list.value;
   list.replaceChildren(
     ...others.map(({ service, url }) =>
-      make("option", { value: service }, url ? `${url} (${shorten(service)})` : shorten(service)),
+      make("option", { value: service }, url || `with the key ${shorten(service)}`),
     ),
   );
   if (others.some(({ service }) => service === chosen)) list.value = chosen;
