@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Options for `kaisar testnet`: make testnet ARGS="--epochs 5 --cheating-providers 1"
 ARGS ?=
-BENCHES := gas proof verify gossip popw attacks rental zeronode_ledger
+BENCHES := gas proof verify gossip popw attacks rental zeronode_ledger zeronode
 
 .PHONY: help setup testnet test check pytest bench clean
 .DELETE_ON_ERROR:

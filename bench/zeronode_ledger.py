@@ -77,7 +77,9 @@ def measure(database: Database, accounts: int) -> dict[str, object]:
             with database.transaction() as connection:
                 post_many(connection, transfers, START)
 
+    cpu = time.process_time()
     results[f"entries_per_s_{BATCH}_a_transaction"] = round(MANY / clock(post_together))
+    results["entries_per_s_of_cpu"] = round(MANY / (time.process_time() - cpu))
     fill_day(database, wallets)
     rounds = 10
     waited = clock(lambda: beat(database, wallets[:SESSIONS], rounds))
@@ -95,7 +97,9 @@ def measure(database: Database, accounts: int) -> dict[str, object]:
         now = RULES.close_time(DAY)
         closings.append(await close_day(shell, DAY, RULES, now, facts))
 
+    cpu = time.process_time()
     results["s_to_close_the_day"] = round(clock(lambda: trio.run(close)), 2)
+    results["s_of_cpu_in_it"] = round(time.process_time() - cpu, 2)
     results["accounts_in_it"] = closings[0].accounts
     results["entries_under_its_root"] = closings[0].day.summary.entries
     prover = Prover()

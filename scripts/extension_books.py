@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from protocols.ledger_json import show_entry, show_proof
 from protocols.ledger_records import (
+    BalanceProof,
     DaySummary,
     Entry,
+    EntryProof,
     Line,
     Transfer,
     Unit,
-    compute_day_root,
     compute_ledger_id,
     compute_tree_root,
     hash_balance,
@@ -34,33 +36,36 @@ DAY_STARTS_MS = DAY * 24 * HOUR_MS
 
 @dataclass(frozen=True)
 class Books:
-    """A few days of one account's entries, and the proofs of a closed day."""
+    """A few days of one account's entries, as the service's answers show them."""
 
     entries: tuple[Mapping[str, Any], ...]
-    days: tuple[Mapping[str, Any], ...]
-    proof: Mapping[str, Any]
+    proofs: tuple[Mapping[str, Any] | None, ...]
+    balances: Mapping[str, Any]
     points: int
     tickets: int
+
+    @property
+    def root(self) -> str:
+        """That of the closed day."""
+        root: str = self.balances["points"]["root"]
+        return root
 
 
 def make_books() -> Books:
     """Book two days, close the first."""
     ledger = compute_ledger_id(NETWORK, SERVICE_KEY)
+    burnt = (
+        Line(ACCOUNT, Unit.POINTS, -TICKET_UNITS),
+        Line("burn:points", Unit.POINTS, TICKET_UNITS),
+        Line(ACCOUNT, Unit.TICKETS, 1),
+        Line("issue:burn", Unit.TICKETS, -1),
+    )
     wanted = [
         move("checkin:1", "check-in", 5, "issue:check-in"),
         move("uptime:1", "uptime", 300, "issue:uptime"),
         move("nft:1", "nft", 300, "issue:nft"),
         move("ref:1", "referral", 30, "issue:referral"),
-        Transfer(
-            "burn:1",
-            "burn",
-            (
-                Line(ACCOUNT, Unit.POINTS, -TICKET_UNITS),
-                Line("burn:points", Unit.POINTS, TICKET_UNITS),
-                Line(ACCOUNT, Unit.TICKETS, 1),
-                Line("issue:burn", Unit.TICKETS, -1),
-            ),
-        ),
+        Transfer("burn:1", "burn", burnt),
         move("checkin:2", "check-in", 10, "issue:check-in"),
         move("mission:1", "mission", 75, "issue:mission"),
     ]
@@ -71,21 +76,17 @@ def make_books() -> Books:
         entries.append(make_entry(number, moment, previous, order_transfer(transfer)))
         previous = entries[-1].hash
     closed = entries[:5]
-    summary, proof = close_day(ledger, closed)
+    summary, balances = close_day(ledger, closed)
     tree = build_tree(b"".join(entry.hash for entry in closed))
-    shown = [
-        {
-            **write_entry(entry),
-            "day": DAY - 1 if entry in closed else None,
-            "path": tree.path(entry.number - 1).hex() if entry in closed else None,
-        }
-        for entry in entries
+    proofs = [
+        show_proof(EntryProof(summary, entry, tree.path(index)))
+        for index, entry in enumerate(closed)
     ]
     totals = count_balances(entries)
     return Books(
-        tuple(shown),
-        (write_summary(summary),),
-        proof,
+        tuple(show_entry(entry) for entry in entries),
+        (*proofs, None, None),
+        balances,
         totals[ACCOUNT, Unit.POINTS],
         totals[ACCOUNT, Unit.TICKETS],
     )
@@ -124,49 +125,9 @@ def close_day(ledger: Digest, entries: list[Entry]) -> tuple[DaySummary, Mapping
         entries[-1].hash,
     )
     tree = build_tree(b"".join(leaves))
-    balances = []
+    found: dict[str, Any] = {"day": summary.day}
     for unit in Unit:
         index = order.index((ACCOUNT, unit))
-        balances.append(
-            {
-                "account": ACCOUNT,
-                "unit": unit.name.lower(),
-                "balance": totals[ACCOUNT, unit],
-                "index": index,
-                "path": tree.path(index).hex(),
-            }
-        )
-    return summary, {"day": write_summary(summary), "balances": balances}
-
-
-def write_entry(entry: Entry) -> dict[str, Any]:
-    """An entry as the service shows it."""
-    transfer = entry.transfer
-    return {
-        "number": entry.number,
-        "at_ms": entry.at_ms,
-        "previous": entry.previous.hex(),
-        "key": transfer.key,
-        "kind": transfer.kind,
-        "note": transfer.note,
-        "lines": [
-            {"account": line.account, "unit": line.unit.name.lower(), "amount": line.amount}
-            for line in transfer.lines
-        ],
-        "hash": entry.hash.hex(),
-    }
-
-
-def write_summary(summary: DaySummary) -> dict[str, Any]:
-    """A day as the service shows it."""
-    return {
-        "day": summary.day,
-        "root": compute_day_root(summary).hex(),
-        "ledger": summary.ledger.hex(),
-        "first": summary.first,
-        "entries": summary.entries,
-        "entries_root": summary.entries_root.hex(),
-        "balances": summary.balances,
-        "balances_root": summary.balances_root.hex(),
-        "head": summary.head.hex(),
-    }
+        proof = BalanceProof(summary, ACCOUNT, unit, totals[ACCOUNT, unit], index, tree.path(index))
+        found[unit.name.lower()] = show_proof(proof)
+    return summary, found

@@ -86,83 +86,109 @@ STANDING: Mapping[str, Any] = {
     "next_draw": {"id": "weekly-2969", "closes_ms": at(53.6)},
 }
 
-MISSIONS: list[Mapping[str, Any]] = [
-    mission
-    | {"units": points * UNITS_PER_POINT, "next_window_ms": at(24), "needs_code": False}
-    | extra
-    for mission, points, extra in (
-        (
-            {"id": "six-hours-today", "title": "Six hours today", "period": "daily"},
-            10,
-            {
-                "summary": "Stay online for six hours of this day.",
-                "tickets": 0,
-                "reached": 6,
-                "least": 6,
-                "is_met": True,
-                "claimed": False,
-            },
-        ),
-        (
-            {"id": "steady-week", "title": "A steady week", "period": "weekly"},
-            75,
-            {
-                "summary": "Stay online for 100 hours between Monday and Sunday.",
-                "tickets": 0,
-                "reached": 61,
-                "least": 100,
-                "is_met": False,
-                "claimed": False,
-            },
-        ),
-        (
-            {"id": "five-friends", "title": "Five friends", "period": "once"},
-            200,
-            {
-                "summary": "Invite five accounts whose nodes run for six hours in a row.",
-                "tickets": 1,
-                "reached": 2,
-                "least": 5,
-                "is_met": False,
-                "claimed": False,
-            },
-        ),
-        (
-            {"id": "newsletter", "title": "The word of the newsletter", "period": "once"},
-            15,
-            {
-                "summary": "Find it in the November letter.",
-                "tickets": 0,
-                "reached": 0,
-                "least": 1,
-                "is_met": False,
-                "claimed": False,
-                "needs_code": True,
-            },
-        ),
-        (
-            {"id": "first-hour", "title": "The first hour", "period": "once"},
-            20,
-            {
-                "summary": "Stay online for an hour in a row.",
-                "tickets": 0,
-                "reached": 1,
-                "least": 1,
-                "is_met": True,
-                "claimed": True,
-            },
-        ),
-    )
+
+def mission(
+    name: str,
+    period: str,
+    points: int,
+    title: str,
+    summary: str,
+    measure: str,
+    reached: tuple[int, int],
+    *,
+    tickets: int = 0,
+    is_claimed: bool = False,
+) -> Mapping[str, Any]:
+    """A mission as the service shows it to an account; `reached` is so much of so much."""
+    return {
+        "name": name,
+        "period": period,
+        "title": title,
+        "summary": summary,
+        "measure": measure,
+        "least": reached[1],
+        "units": points * UNITS_PER_POINT,
+        "tickets": tickets,
+        "own": {
+            "reached": reached[0],
+            "is_met": reached[0] >= reached[1],
+            "is_claimed": is_claimed,
+            "next_window_ms": None if period == "once" else at(24),
+        },
+    }
+
+
+MISSIONS = [
+    mission(
+        *("six-hours-today", "daily", 10, "Six hours today"),
+        *("Stay online for six hours of this day.", "uptime_today_s", (UPTIME_S, 21_600)),
+    ),
+    mission(
+        *("steady-week", "weekly", 75, "A steady week"),
+        "Stay online for 100 hours between Monday and Sunday.",
+        *("uptime_week_s", (221_400, 360_000)),
+    ),
+    mission(
+        *("five-friends", "once", 200, "Five friends"),
+        "Invite five accounts whose nodes run for six hours in a row.",
+        *("referrals", (2, 5)),
+        tickets=1,
+    ),
+    mission(
+        *("newsletter", "once", 15, "The word of the newsletter"),
+        *("Find it in the November letter.", "code", (0, 1)),
+    ),
+    mission(
+        *("first-hour", "once", 20, "The first hour"),
+        *("Stay online for an hour in a row.", "run_s", (3_600, 3_600)),
+        is_claimed=True,
+    ),
 ]
 
-DRAWS = [
+CAMPAIGNS = [
+    {
+        "name": "autumn",
+        "title": "Autumn",
+        "summary": "Tickets for early guests.",
+        "opens_ms": at(-48),
+        "closes_ms": at(76),
+        "budget": 500,
+        "spent": 181,
+        "tasks": [
+            {
+                "name": "two-guests",
+                "title": "Two guests",
+                "summary": "Invite two accounts whose nodes run for six hours in a row.",
+                "measure": "referrals",
+                "least": 2,
+                "units": 0,
+                "tickets": 1,
+                "is_claimed": False,
+            }
+        ],
+    }
+]
+
+DRAWS: list[Mapping[str, Any]] = [
     {
         "id": "weekly-2969",
         "state": "open",
+        "summary": "Every week, for everybody.",
+        "opens_ms": at(-90),
         "closes_ms": at(53.6),
-        "title": "Weekly draw",
-        "entered": 2,
-    }
+        "prizes": [
+            {"name": "10,000 points", "ppm": 2_000, "units": 28_800_000, "tickets": 0},
+            {"name": "1,000 points", "ppm": 60_000, "units": 2_880_000, "tickets": 0},
+            {"name": "Two tickets", "ppm": 100_000, "units": 0, "tickets": 2},
+        ],
+    },
+    {"id": "weekly-2968", "state": "done", "opens_ms": at(-258), "closes_ms": at(-114)},
+]
+OPEN_DRAW = {**DRAWS[0], "own": [{"first_ticket": 7, "tickets": 2}]}
+
+SERVICES = [
+    {"service": SERVICE_KEY.hex(), "url": SERVICE},
+    {"service": OTHER_KEY.hex(), "url": "https://zeronode.example"},
 ]
 
 SETTINGS: Mapping[str, Any] = {
@@ -170,6 +196,7 @@ SETTINGS: Mapping[str, Any] = {
     "joined": True,
     "paused": False,
     "signingInUntil": 0,
+    "moving": None,
     "pins": {SERVICE: {"service": SERVICE_KEY.hex(), "network": NETWORK.hex()}},
 }
 
@@ -241,9 +268,13 @@ class State:
             "/v1/tokens/nonce": {"nonce": "00" * 32},
             "/v1/tokens": {"token": "for-pictures-only", "expires_ms": NOW_MS + HOUR_MS},
             "/v1/account": {**STANDING, **self.standing},
-            "/v1/account/proof": BOOKS.proof,
+            "/v1/account/proof": BOOKS.balances,
+            f"/v1/days/{BOOKS.balances['day']}": {"anchored": {"root": BOOKS.root}},
             "/v1/missions": {"missions": MISSIONS},
+            "/v1/services": {"services": SERVICES},
+            "/v1/campaigns": {"campaigns": CAMPAIGNS},
             "/v1/draws": {"draws": DRAWS},
+            f"/v1/draws/{OPEN_DRAW['id']}": OPEN_DRAW,
         }
         if bare == "/v1/account/ledger":
             return 200, self._ledger(path)
@@ -254,9 +285,9 @@ class State:
         if self.is_forged:
             entries[1]["note"] = "changed afterwards"
         if "newest=" in path:
-            return {"entries": entries[::-1], "days": []}
+            return {"entries": entries[::-1], "proofs": BOOKS.proofs[::-1]}
         after = int(path.partition("after=")[2].partition("&")[0])
-        return {"entries": [each for each in entries if each["number"] > after], "days": BOOKS.days}
+        return {"entries": entries[after:], "proofs": BOOKS.proofs[after:]}
 
 
 def status(state: str, reason: str = "", **changes: Any) -> Mapping[str, Any]:
@@ -329,11 +360,11 @@ STATES = (
         about={"service": OTHER_KEY.hex()},
         prepare=lambda page: expect(page.locator("#other-service")).to_be_visible(),
     ),
-    State("earn", EARNING, prepare=open_tab("Earn", "#missions li")),
+    State("earn", EARNING, prepare=open_tab("Earn", "#draw-prizes li")),
     State("ledger", EARNING, prepare=open_tab("Ledger", "#entries li")),
     State("ledger-checked", EARNING, prepare=check_books),
     State("ledger-forged", EARNING, is_forged=True, prepare=check_books),
-    State("settings", EARNING, prepare=open_tab("Settings", "#location dt")),
+    State("settings", EARNING, prepare=open_tab("Settings", "#move-form")),
     State(
         "settings-shared",
         EARNING,
@@ -342,6 +373,6 @@ STATES = (
             "home": False,
             "home_service": OTHER_KEY.hex(),
         },
-        prepare=open_tab("Settings", "#location dt"),
+        prepare=open_tab("Settings", "#move-form"),
     ),
 )

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import BrowserContext, Page, Playwright, Route, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -65,27 +65,21 @@ LOOKS = (
 )
 
 
-@contextmanager
-def browser(chromium: str) -> Iterator[BrowserContext]:
-    """Run Chromium with the extension and a profile of its own."""
-    with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            profile,
-            executable_path=chromium,
-            headless=False,
-            # Not UTC, so that it shows which times are local.
-            timezone_id="Europe/Berlin",
-            args=[
-                "--headless=new",
-                "--no-sandbox",
-                f"--disable-extensions-except={EXTENSION}",
-                f"--load-extension={EXTENSION}",
-            ],
-        )
-        try:
-            yield context
-        finally:
-            context.close()
+def launch(playwright: Playwright, chromium: str, profile: Path) -> BrowserContext:
+    """Start Chromium with the extension; the caller closes it."""
+    return playwright.chromium.launch_persistent_context(
+        profile,
+        executable_path=chromium,
+        headless=False,
+        # Not UTC, so that it shows which times are local.
+        timezone_id="Europe/Berlin",
+        args=[
+            "--headless=new",
+            "--no-sandbox",
+            f"--disable-extensions-except={EXTENSION}",
+            f"--load-extension={EXTENSION}",
+        ],
+    )
 
 
 @contextmanager
@@ -128,15 +122,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.chromium is None:
         parser.error("--chromium: found nothing, expected the path of Chromium")
     options.directory.mkdir(parents=True, exist_ok=True)
-    with browser(options.chromium) as context:
-        for state in STATES:
-            if not state.name.startswith(options.only):
-                continue
+    wanted = [state for state in STATES if state.name.startswith(options.only)]
+    with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
+        context = launch(playwright, options.chromium, Path(profile))
+        for state in wanted:
             for look in LOOKS:
                 with shown(context, state, look) as page:
                     path = options.directory / f"{state.name}.{look.name}.png"
                     page.screenshot(path=path, scale="css")
                     print(path)  # noqa: T201
+        context.close()
     return 0
 
 

@@ -5,8 +5,6 @@ import trio
 from p2p_node.duties.announcing import follow_announcements
 from p2p_node.duties.challenges import follow_challenges
 from p2p_node.node import Node
-from p2p_node.zeronode.passing_on import pass_receipts_on
-from protocols.zeronode_rules import rules_of
 
 
 async def run_bootstrap(node: Node) -> None:
@@ -16,6 +14,10 @@ async def run_bootstrap(node: Node) -> None:
     if node.services is None:
         await trio.sleep_forever()
         return
+    # Imported here: all roles import this module, and none of the others needs these.
+    from p2p_node.zeronode.passing_on import pass_receipts_on
+    from protocols.zeronode_rules import rules_of
+
     pass_receipts_on(
         node.network,
         node.services,

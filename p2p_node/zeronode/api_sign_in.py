@@ -77,9 +77,10 @@ async def sign_in(service: Service, call: Call) -> Mapping[str, Any]:
         nonce = bytes.fromhex(message.nonce)
     except ValueError as error:
         raise MalformedError("unknown nonce", "no hexadecimal") from error
-    service.tokens.spend_nonce(SIGN_IN, nonce, now)
     visit = service.visit(call.request.address)
+    # First what is counted by address: only so many spent nonces are remembered for everybody.
     service.rates.take("sign-in", visit.address.exact, now)
+    service.tokens.spend_nonce(SIGN_IN, nonce, now)
     referral = await service.database.run(_bind, service, message, visit, now)
     service.sessions.refresh_key(message.key)
     return {
@@ -94,7 +95,7 @@ def _bind(
 ) -> str:
     open_account(connection, message.wallet, now)
     own = service.identity.service
-    home = claim_home(connection, message.wallet, own, service.rules, now)
+    home = claim_home(connection, message.wallet, own, service.rules, now, service.listed())
     record_address(connection, message.wallet, visit.address, now)
     bind_key(connection, message.wallet, message.key, service.rules, now)
     if not message.referral:
@@ -129,8 +130,9 @@ async def make_token(service: Service, call: Call) -> Mapping[str, Any]:
     verify_token_request(
         identity.network, identity.service, nonce, key, bytes.fromhex(call.body["sig"])
     )
-    service.tokens.spend_nonce(ACCESS, nonce, now)
     await service.require_wallet(key)
+    # Last: keys are free, and only so many spent nonces are remembered for everybody.
+    service.tokens.spend_nonce(ACCESS, nonce, now)
     token, expires = service.tokens.make_token(key, now)
     return {"token": token, "expires_ms": expires}
 

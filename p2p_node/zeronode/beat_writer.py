@@ -28,8 +28,9 @@ INTERVAL_SECONDS: Final = 1.0
 MAX_WAITING: Final = 20_000
 """Stretches and notes that may wait: what the largest service earns in a minute and more."""
 
-WAIT_SECONDS: Final = 20.0
-"""For a stretch to be written; somebody who waited longer is told that it may not have been."""
+WAIT_SECONDS: Final = 6.0
+"""For a stretch to be written; somebody who waited longer is told that it is not known yet, and is
+challenged on. With the time for an answer it is less than the shortest time between challenges."""
 
 RETRY_SECONDS: Final = 2.0
 FLUSH_SECONDS: Final = 5.0

@@ -43,8 +43,12 @@ logger = logging.getLogger(__name__)
 RETRY_MS: Final = 10_000
 """For whoever is refused for a reason that may be gone by then."""
 
-ACCOUNT_MS: Final = 60_000
-"""How often a session is told its account's standing with a credit; anybody may ask by HTTP."""
+ACCOUNT_MS: Final = 300_000
+"""How often a session is told its account's standing with a credit: reading one takes 4 ms of a
+core. Whoever wants to see more asks by HTTP."""
+
+MAX_READING: Final = 16
+"""Standings that are read at once for credits; more sessions do without until their next beat."""
 
 NO_HELLO: Final = "no hello"
 OUT_OF_TURN: Final = "out of turn"
@@ -79,6 +83,8 @@ class BeatCounters:
     missed: int = 0
     """Challenges that nobody answered in time."""
     paid_ms: int = 0
+    reading: int = 0
+    """Standings that are being read now, to be told with credits."""
 
 
 class _Ended(Exception):
@@ -149,7 +155,7 @@ class Beats:
 
 async def find_party(service: Service, key: NodeKey, visit: Visit) -> Party:
     """Find out whom a key earns for, and have it noted that the account was seen here."""
-    account = await service.database.read(find_account_of_key, key)
+    account = await service.reading.read(find_account_of_key, key)
     if account is not None:
         service.note_visit(account.wallet, visit)
     return Party(
@@ -295,10 +301,15 @@ class _Talk:
 
     async def _read_account(self) -> Mapping[str, Any] | None:
         now, wallet = self._service.now(), self._session.wallet
-        if wallet is None or now < self._told_ms + ACCOUNT_MS:
+        counters = self._counters
+        if wallet is None or now < self._told_ms + ACCOUNT_MS or counters.reading >= MAX_READING:
             return None
         self._told_ms = now
-        return await self._service.read_standing(wallet)
+        counters.reading += 1
+        try:
+            return await self._service.read_standing(wallet)
+        finally:
+            counters.reading -= 1
 
     async def _tell(
         self, beat: Beat, paid_ms: int, reason: str, account: Mapping[str, Any] | None = None

@@ -79,7 +79,9 @@ class ZeroNodeClient:
     ) -> AsyncIterator[Self]:
         """Open a client; connections are made when they are needed, from `local_address` if it is
         given: one machine can be many by 127.0.0.2, 127.0.0.3, …"""
-        transport = httpx.AsyncHTTPTransport(local_address=local_address)
+        # Reading all authorities takes longer than a request, and is of no use without TLS.
+        is_secure = url.startswith("https:")
+        transport = httpx.AsyncHTTPTransport(local_address=local_address, verify=is_secure)
         async with httpx.AsyncClient(timeout=REQUEST_SECONDS, transport=transport) as http:
             yield cls(url, key, http, local_address)
 

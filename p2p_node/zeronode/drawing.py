@@ -58,6 +58,9 @@ FIRST_RETRY_SECONDS: Final = 2.0
 LAST_RETRY_SECONDS: Final = 60.0
 """Pauses after something that did not work; each is twice the one before."""
 
+REVEAL_RETRY_SECONDS: Final = 10.0
+"""Longest pause of those who wait for randomness: they want to see it soon."""
+
 PATIENCE_MS: Final = 86_400_000
 """So long after its end a draw that cannot be committed to is given up, and its tickets back."""
 
@@ -284,7 +287,7 @@ class Drawing:
     async def _reveal(self, draw: Draw, source: Randomness) -> Draw | None:
         evidence = await source.fetch(self._terms(draw).source)
         if evidence is None:
-            self._pause(draw.id)
+            self._pause(draw.id, REVEAL_RETRY_SECONDS)
             return None
         return await self._finish(draw, Reveal(draw.server_seed, evidence))
 
@@ -326,9 +329,9 @@ class Drawing:
         until, _ = self._pauses.get(draw, (0.0, 0.0))
         return trio.current_time() < until
 
-    def _pause(self, draw: str) -> None:
+    def _pause(self, draw: str, longest: float = LAST_RETRY_SECONDS) -> None:
         _, last = self._pauses.get(draw, (0.0, 0.0))
-        seconds = min(2 * last, LAST_RETRY_SECONDS) if last else FIRST_RETRY_SECONDS
+        seconds = min(2 * last, longest) if last else FIRST_RETRY_SECONDS
         self._pauses[draw] = (trio.current_time() + seconds, seconds)
 
     async def _work(

@@ -13,7 +13,7 @@ from p2p_node.zeronode.accounts import parse_wallet, wallet_text
 from p2p_node.zeronode.network_tables import batches_taken, departures, homes
 from p2p_node.zeronode.refusals import Conflict
 from protocols.types import NodeKey, TimeMs, Wallet
-from protocols.uptime_homes import Home, hear_claim, hear_move
+from protocols.uptime_homes import Home, hear_claim, hear_move, is_gone
 from protocols.uptime_messages import Move, Opening
 from protocols.zeronode_rules import ZeroNodeRules
 
@@ -43,11 +43,19 @@ def find_home(connection: Connection, wallet: Wallet) -> Home | None:
 
 
 def claim_home(
-    connection: Connection, wallet: Wallet, own: NodeKey, rules: ZeroNodeRules, now: TimeMs
+    connection: Connection,
+    wallet: Wallet,
+    own: NodeKey,
+    rules: ZeroNodeRules,
+    now: TimeMs,
+    listed: Collection[NodeKey] = frozenset(),
 ) -> Home:
-    """Claim an account that signs in here, unless it is claimed; return the home that holds."""
+    """Claim an account that signs in here, unless it is claimed; return the home that holds.
+
+    A home that the chain does not list any more holds nothing, if this service is listed itself.
+    """
     found = find_home(connection, wallet)
-    if found is not None:
+    if found is not None and not (own in listed and is_gone(found, listed)):
         return found
     home = hear_claim(None, own, now, now)
     set_home(connection, wallet, home, rules.day_of(now))
@@ -55,11 +63,16 @@ def claim_home(
 
 
 def hear_opening(
-    connection: Connection, service: NodeKey, opening: Opening, own: NodeKey, now: TimeMs
+    connection: Connection,
+    service: NodeKey,
+    opening: Opening,
+    own: NodeKey,
+    now: TimeMs,
+    listed: Collection[NodeKey] = frozenset(),
 ) -> None:
     """Take another service's claim into account; one that does not hold is answered with ours."""
     found = find_home(connection, opening.wallet)
-    home = hear_claim(found, service, opening.opened_ms, now)
+    home = hear_claim(found, service, opening.opened_ms, now, listed)
     if home != found:
         set_home(connection, opening.wallet, home, 0)
     elif found is not None and found.service == own:

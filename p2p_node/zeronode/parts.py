@@ -76,6 +76,8 @@ class Service:
     settings: ZeroNodeSettings
     clock: Clock
     database: AsyncDatabase
+    reading: AsyncDatabase
+    """The same database by a thread of its own: what is looked up does not wait for writers."""
     archive: AsyncDatabase
     """The same database by a thread of its own, for reading what takes long."""
     prover: Prover
@@ -128,7 +130,7 @@ class Service:
 
     async def require_wallet(self, key: NodeKey) -> Wallet:
         """Return whom a key earns for. Raises HttpRefusal when it is bound to no account."""
-        account = await self.database.read(find_account_of_key, key)
+        account = await self.reading.read(find_account_of_key, key)
         if account is None:
             raise HttpRefusal(403, "key is not bound", "sign in with your wallet first")
         return account.wallet
@@ -156,7 +158,7 @@ class Service:
     async def read_standing(self, wallet: Wallet) -> Mapping[str, Any]:
         """Return all that an account's owner is shown."""
         earning, reason = self.sessions.describe(wallet)
-        return await self.database.read(self._read_standing, wallet, earning, reason, self.now())
+        return await self.reading.read(self._read_standing, wallet, earning, reason, self.now())
 
     def _read_standing(
         self,

@@ -8,7 +8,7 @@ which it was made, and is durable before it is sent.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -184,6 +184,7 @@ class ReceiptExchange:
                     self._speaker.service,
                     self._speaker.rules,
                     self._clock.now(),
+                    self._view().services,
                 )
             except DatabaseError as error:
                 self.counts["not written"] += 1
@@ -268,13 +269,18 @@ def end_repeat(connection: Connection, speaker: Speaker, day: int) -> None:
 
 
 def take_batch(
-    connection: Connection, judged: JudgedBatch, own: NodeKey, rules: ZeroNodeRules, now: TimeMs
+    connection: Connection,
+    judged: JudgedBatch,
+    own: NodeKey,
+    rules: ZeroNodeRules,
+    now: TimeMs,
+    listed: Collection[NodeKey],
 ) -> uptime_book.Recorded:
     """Take an accepted batch into the books."""
     batch, service = judged.verified.message, judged.service
     _note_taken(connection, service, batch)
     for opening in judged.openings:
-        hear_opening(connection, service, opening, own, now)
+        hear_opening(connection, service, opening, own, now, listed)
     for move in judged.moves:
         hear_of_move(connection, service, move, own, now)
     receipts = [uptime_book.Receipt(each.wallet, each.stretch) for each in judged.receipts]

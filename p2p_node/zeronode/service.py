@@ -116,6 +116,7 @@ async def open_service(
                 settings=settings,
                 clock=clock,
                 database=database,
+                reading=AsyncDatabase(opened, inline=inline),
                 archive=archive,
                 prover=Prover(),
                 transcripts=TranscriptCache(archive),

@@ -10,6 +10,7 @@ from p2p_node.setting import Setting, parse_path, parse_url
 from p2p_node.zeronode.settings import DATABASE_FILE, DEFAULT_DRAND, DEFAULT_LISTEN
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
+_USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]{1,30}://[A-Za-z0-9.:\[\]-]{1,253}")
 
 
@@ -26,11 +27,15 @@ def _parse_listen(text: str) -> str:
 
 
 def _parse_public_url(text: str) -> str:
-    """Check a URL of a host alone; ValueError. Paths are the service's own."""
+    """Read a URL of a host alone; ValueError. Paths are the service's own.
+
+    The result is the origin as browsers write it, because they compare it letter by letter.
+    """
     parts = urlsplit(parse_url(text))
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
         raise ValueError
-    return text.rstrip("/")
+    host = parts.netloc.lower().removesuffix(_USUAL_PORTS[parts.scheme])
+    return f"{parts.scheme}://{host}"
 
 
 def parse_database(text: str) -> str:

@@ -23,7 +23,13 @@ from p2p_node.zeronode.http_types import (
     WebCounters,
     write_refusal,
 )
-from p2p_node.zeronode.web_settings import WebSettings, find_client, is_within, normalise_address
+from p2p_node.zeronode.web_settings import (
+    WebSettings,
+    find_client,
+    find_household,
+    is_within,
+    normalise_address,
+)
 from p2p_node.zeronode.web_socket import ServerSocket, SocketClosed, accept_upgrade
 from protocols.errors import KaisarError, MalformedError, RemoteError
 
@@ -94,14 +100,15 @@ class WebServer:
             await trio.aclose_forcefully(stream)
             return
         is_proxy = is_within(peer, self.settings.trusted_proxies)
+        home = find_household(peer)
         if counters.connections >= self.settings.max_connections or (
-            not is_proxy and self._per_address[peer] >= self.settings.max_connections_per_address
+            not is_proxy and self._per_address[home] >= self.settings.max_connections_per_address
         ):
             counters.refused["too many connections"] += 1
             await trio.aclose_forcefully(stream)
             return
         counters.connections += 1
-        self._per_address[peer] += 1
+        self._per_address[home] += 1
         try:
             await HttpConnection(self, stream, peer).run()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
@@ -113,9 +120,9 @@ class WebServer:
             logger.exception("connection failed")
         finally:
             counters.connections -= 1
-            self._per_address[peer] -= 1
-            if not self._per_address[peer]:
-                del self._per_address[peer]
+            self._per_address[home] -= 1
+            if not self._per_address[home]:
+                del self._per_address[home]
             await trio.aclose_forcefully(stream)
 
 
@@ -184,6 +191,9 @@ class HttpConnection:
             text = value.decode("latin-1")
             known = headers.get(name.decode())
             headers[name.decode()] = text if known is None else f"{known},{text}"
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # A proxy that goes by the other one would take the rest for somebody else's request.
+            raise HttpRefusal(400, "two lengths of one body")
         path, _, query = head.target.decode().partition("?")
         if not path.startswith("/"):
             raise HttpRefusal(400, "malformed request", "expected a path")
@@ -299,6 +309,10 @@ class HttpConnection:
             counters.refused[error.reason] += 1
             logger.debug("frame refused: %s", error)
             await socket.close(1008, error.reason)
+        except KaisarError as error:
+            counters.bugs[type(error).__name__] += 1
+            logger.error("WebSocket failed: path=%s %s", request.path, error)
+            await socket.close(1011, "service failed")
         except trio.Cancelled:
             with trio.move_on_after(self._settings.close_seconds, shield=True):
                 await socket.close(1001, "service ends")

@@ -19,7 +19,7 @@ class WebSettings:
     """Networks whose X-Forwarded-For is believed."""
     max_connections: int = 8192
     max_connections_per_address: int = 64
-    """Of one address that is no trusted proxy."""
+    """Of one IPv4 address or IPv6 /64 that is no trusted proxy."""
     max_header_bytes: int = 16 << 10
     max_body_bytes: int = 32 << 10
     max_frame_bytes: int = 4 << 10
@@ -65,6 +65,14 @@ def normalise_address(address: str) -> str:
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     return str(parsed)
+
+
+def find_household(address: str) -> str:
+    """Return what one household has: an IPv4 address, or an IPv6 network of 64 bits."""
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((parsed.packed[:8] + bytes(8), 64)))
+    return address
 
 
 def find_client(peer: str, forwarded: str, trusted: Networks) -> str:

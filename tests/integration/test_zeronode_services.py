@@ -39,7 +39,7 @@ from tests.p2p_node.zeronode.serving import (
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-RULES = replace(QUICK_RULES, day_ms=15_000, close_delay_ms=4_000, batch_ms=300)
+RULES = replace(QUICK_RULES, day_ms=20_000, close_delay_ms=4_000, batch_ms=300)
 NODES = (97, 98)
 LISTED = frozenset(NodeKey(bytes(make_key(node).verify_key)) for node in NODES)
 KEY, WALLET = 5, 7

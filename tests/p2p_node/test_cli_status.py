@@ -239,6 +239,16 @@ def test_running_node(show: Callable[..., str], node_dir: Path) -> None:
     assert (node["running"], node["role"], node["addresses"]) == (True, "checker", addresses)
 
 
+def test_a_service_is_shown_where_it_is_reached(show: Callable[..., str], node_dir: Path) -> None:
+    with RunFile(node_dir) as run_file:
+        run_file.write(role="zeronode", peer_id="12D3", wallet=WALLET, addresses=[])
+        assert "http" not in show()
+        run_file.note_url("http://127.0.0.1:8750")
+        assert "http://127.0.0.1:8750" in show()
+        node = json.loads(show("--json"))["node"]
+    assert (node["role"], node["url"]) == ("zeronode", "http://127.0.0.1:8750")
+
+
 def test_killed_node(show: Callable[..., str], node_dir: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()

@@ -247,7 +247,7 @@ NOW = START
 
 
 def home(name: str, since: int = 0, settled: int = SETTLED_MS) -> Home:
-    """An account's home, settled ten minutes from now."""
+    """An account's home, settled two days from now."""
     return Home(public(name), TimeMs(NOW + since), TimeMs(NOW + settled))
 
 
@@ -300,6 +300,16 @@ def test_a_home_that_is_settled_gives_way_to_no_claim() -> None:
     assert claim(known, "b", -9, after=SETTLED_MS) == known
     # Nor does a second claim make it older, or younger.
     assert claim(known, "a", -9, after=1) == known
+
+
+def test_a_home_that_was_retired_gives_way_to_any_claim() -> None:
+    known = claim(None, "a", -5)
+    late = TimeMs(NOW + SETTLED_MS)
+    for listed in ([], [public("a"), public("b")]):
+        assert hear_claim(known, public("b"), NOW, late, listed) == known
+    assert hear_claim(known, public("b"), NOW, late, [public("b")]) == Home(
+        public("b"), NOW, TimeMs(late + SETTLED_MS)
+    )
 
 
 def test_only_the_home_gives_an_account_away() -> None:

@@ -1,11 +1,12 @@
 /** What people can do in the popup. Each action says on the page what came of it. */
 
-import { checkLedger, fetchLedger } from "./lib/audit.js";
+import { checkBooks, fetchBooks } from "./lib/audit.js";
 import { toHex } from "./lib/bytes.js";
 import { at, make, say } from "./lib/dom.js";
 import { formatCount, formatPoints } from "./lib/format.js";
 import { forgetKey } from "./lib/keys.js";
-import { ServiceError, trust } from "./lib/service.js";
+import { leave, turnTo } from "./lib/moving.js";
+import { ServiceError, trust, visit } from "./lib/service.js";
 import { InputError, readServiceAddress, SIGN_IN_MS, writeSettings } from "./lib/settings.js";
 import { showFindings } from "./view/books.js";
 
@@ -69,22 +70,31 @@ export function bindActions(popup) {
     await popup.caller.call("DELETE", "/v1/account/nft");
     await popup.refresh();
   });
-  once("check-ledger", "click", () => checkBooks(popup));
+  once("check-ledger", "click", () => checkLedger(popup));
   once("coarse", "click", () =>
     popup.standing.location.coarse ? deletePosition(popup) : sharePosition(popup),
   );
   once("coarse-delete", "click", () => deletePosition(popup));
   once("service-form", "submit", () => changeService(popup));
+  confirmed("move-form", "submit", popup, () => "Really move?", async () => {
+    const service = await leave(popup.caller, at("move-to").value);
+    if (service) at("welcome-service").value = service;
+    await popup.refresh();
+    if (!service) popup.warn("Now enter the new service's address above, and sign in there.", true);
+  });
   confirmed("sign-out", "click", popup, () => "Really sign out?", () => signOut(popup));
 }
 
-/** Claim a mission; bound by the popup when it lists them. */
-export async function claimMission(popup, mission, code) {
-  const path = `/v1/account/missions/${encodeURIComponent(mission.id)}`;
-  await popup.caller.call("POST", path, code ? { code } : {});
+/**
+ * Claim a mission or a task of a campaign.
+ * @param {import("./popup.js").Popup} popup @param {import("./view/tasks.js").Task} task
+ * @param {string} word may be empty
+ */
+export async function claimTask(popup, task, word) {
+  await popup.caller.call("POST", task.path, word ? { code: word } : {});
   await popup.refresh();
   await popup.openTab("earn");
-  popup.warn(`${mission.title}: done.`, true);
+  popup.warn(`${task.title}: done.`, true);
 }
 
 /** Do `act` on an event, one at a time, and show what went wrong. */
@@ -132,10 +142,13 @@ function burnText(popup) {
 async function signIn(popup) {
   const service = readServiceAddress(at("welcome-service").value);
   const referral = at("welcome-referral").value.trim();
+  // Its page may have another address than its API; what it names has to be as safe.
+  const { uri } = (await visit(service)).sign_in;
+  readServiceAddress(new URL(uri).origin);
   await writeSettings({ service, signingInUntil: Date.now() + SIGN_IN_MS });
   const fragment = new URLSearchParams({ key: popup.key.hex });
   if (referral) fragment.set("ref", referral);
-  await chrome.tabs.create({ url: `${service}/sign-in#${fragment}` });
+  await chrome.tabs.create({ url: `${uri}#${fragment}` });
 }
 
 async function signOut(popup) {
@@ -153,10 +166,8 @@ async function signOut(popup) {
 async function changeService(popup) {
   const service = readServiceAddress(at("service-address").value);
   if (service === popup.settings.service) return;
-  popup.standing = null;
-  // Another service does not know this key yet.
-  await writeSettings({ service, joined: false, signingInUntil: 0 });
   at("welcome-service").value = service;
+  await turnTo(service, popup.key);
 }
 
 async function sharePosition(popup) {
@@ -182,22 +193,16 @@ async function deletePosition(popup) {
   await popup.refresh();
 }
 
-async function checkBooks(popup) {
+async function checkLedger(popup) {
   at("check-result").replaceChildren(make("p", {}, "Fetching and recomputing …"));
   try {
-    const books = await fetchLedger(popup.caller);
+    const books = await fetchBooks(popup.caller);
     await popup.refresh();
-    const proof = await fetchProof(popup.caller, books.days);
-    showFindings(await checkLedger(books, proof, popup.standing, popup.caller.pin));
+    showFindings(await checkBooks(books, popup.standing, popup.caller.pin));
   } catch (error) {
     at("check-result").replaceChildren();
     throw error;
   }
-}
-
-async function fetchProof(caller, days) {
-  if (!days.size) return null;
-  return caller.call("GET", `/v1/account/proof?day=${Math.max(...days.keys())}`);
 }
 
 /** Requests that must not be done twice keep their number until an answer has come. */

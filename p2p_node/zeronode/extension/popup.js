@@ -1,10 +1,11 @@
 /** The popup, also as a page in a tab. It shows what worker and service say; it counts nothing. */
 
-import { bindActions, claimMission } from "./actions.js";
+import { bindActions, claimTask } from "./actions.js";
 import { fromHex } from "./lib/bytes.js";
 import { at, say, show } from "./lib/dom.js";
 import { formatClock } from "./lib/format.js";
 import { fingerprint, loadKey } from "./lib/keys.js";
+import { arrive } from "./lib/moving.js";
 import { Caller, OtherServiceError, ServiceError, visit } from "./lib/service.js";
 import {
   forgetSeen,
@@ -15,10 +16,11 @@ import {
   writeSeen,
 } from "./lib/settings.js";
 import { bindTabs } from "./tabs.js";
-import { showAccount } from "./view/account.js";
+import { showAccount, showServices } from "./view/account.js";
 import { showEntries } from "./view/books.js";
-import { showDraw, showEarn, showMissions } from "./view/earn.js";
+import { showDraw, showEarn } from "./view/earn.js";
 import { showStatus } from "./view/status.js";
+import { showTasks } from "./view/tasks.js";
 import { showCountdowns, showToday } from "./view/today.js";
 
 /** Between two looks at the account, if no beat comes before. */
@@ -45,10 +47,19 @@ export class Popup {
     this.isStale = false;
     this.refreshing = null;
     this.openDraw = undefined;
+    this.tab = "today";
+    // Which tab of which service has been fetched.
+    this.filled = "";
     this.shown = null;
   }
 
   async start() {
+    // Before anything is read: what changes meanwhile must not be missed.
+    const { promise: ready, resolve: settle } = Promise.withResolvers();
+    chrome.storage.onChanged.addListener(async (changes, area) => {
+      await ready;
+      await this.#hear(changes, area);
+    });
     document.body.classList.toggle("in-tab", Boolean(await chrome.tabs.getCurrent()));
     this.settings = await readSettings();
     this.status = await readStatus();
@@ -60,9 +71,9 @@ export class Popup {
     at("welcome-service").value = this.settings.service;
     bindTabs((tab) => this.openTab(tab));
     bindActions(this);
-    chrome.storage.onChanged.addListener((changes, area) => this.#hear(changes, area));
     await this.#recall();
     this.showAll();
+    settle();
     setInterval(() => this.#tick(), 1000);
     setInterval(() => this.refresh(), REFRESH_MS);
     await this.refresh();
@@ -92,6 +103,7 @@ export class Popup {
         const pin = { service: fromHex(this.about.service, 32), network: fromHex(this.about.network, 32) };
         this.caller = new Caller(service, this.key, pin);
       }
+      await this.#arrive();
       this.standing = await this.caller.call("GET", "/v1/account");
       this.seenMs = Date.now();
       this.offsetMs = this.standing.now_ms - this.seenMs;
@@ -109,6 +121,18 @@ export class Popup {
       this.fail(error);
     }
     this.showAll();
+    await this.#fillTab();
+  }
+
+  async #arrive() {
+    try {
+      const arrived = await arrive(this.caller, this.settings.moving, this.about.service);
+      if (arrived) this.warn("Your account has moved here.", true);
+    } catch (error) {
+      // The account can be used all the same, and the departure is kept.
+      if (!(error instanceof ServiceError)) throw error;
+      this.warn(`Your account could not be moved here: ${error.message}.`);
+    }
   }
 
   /** Do something that may fail for reasons that people should read. */
@@ -142,30 +166,47 @@ export class Popup {
     show("notice", Boolean(text));
   }
 
+  /** Fetch what a tab shows beside the account; later, if the account is not there yet. */
   async openTab(tab) {
+    this.tab = tab;
+    if (!this.caller || !this.standing) return;
+    this.filled = `${tab} of ${this.caller.origin}`;
     try {
-      if (!this.caller || !this.standing) return;
       if (tab === "earn") await this.#fetchEarn();
       if (tab === "ledger") await this.#fetchEntries();
+      if (tab === "settings") await this.#fetchServices();
     } catch (error) {
       this.fail(error);
     }
   }
 
+  async #fillTab() {
+    if (this.filled !== `${this.tab} of ${this.caller?.origin}`) await this.openTab(this.tab);
+  }
+
   async #fetchEarn() {
-    const [{ missions }, { draws }] = await Promise.all([
-      this.caller.call("GET", "/v1/missions"),
-      this.caller.call("GET", "/v1/draws"),
-    ]);
-    showMissions(missions, (mission, code) => this.attempt(() => claimMission(this, mission, code)));
-    this.openDraw = draws.find((draw) => draw.state === "open");
-    showDraw(this.openDraw, this.standing);
+    const { missions } = await this.caller.call("GET", "/v1/missions");
+    const { campaigns } = await this.caller.call("GET", "/v1/campaigns");
+    showTasks(missions, campaigns, (task, word) => this.attempt(() => claimTask(this, task, word)));
+    const { draws } = await this.caller.call("GET", "/v1/draws");
+    const now = Date.now() + this.offsetMs;
+    const open = draws.find(
+      (draw) => draw.state === "open" && draw.opens_ms <= now && now < draw.closes_ms,
+    );
+    this.openDraw = open && (await this.caller.call("GET", `/v1/draws/${open.id}`));
+    const last = draws.find((draw) => draw.state === "done");
+    showDraw(this.openDraw, last, this.standing, this.settings.service);
   }
 
   async #fetchEntries() {
     const path = `/v1/account/ledger?newest=${NEWEST_ENTRIES}`;
     const { entries } = await this.caller.call("GET", path);
     showEntries(entries, `user:${this.standing.wallet}`);
+  }
+
+  async #fetchServices() {
+    const { services } = await this.caller.call("GET", "/v1/services");
+    showServices(services, this.about, this.settings.moving);
   }
 
   showAll() {
@@ -179,7 +220,11 @@ export class Popup {
     this.#tick();
     if (!settings.joined) {
       const isWaiting = Date.now() < settings.signingInUntil;
-      say("sign-in-waiting", isWaiting ? "Waiting for your signature on the page that opened." : "");
+      const moving = settings.moving ? "Sign in at the new service to bring your account along." : "";
+      say(
+        "sign-in-waiting",
+        isWaiting ? "Waiting for your signature on the page that opened." : moving,
+      );
     }
     if (!standing) return;
     showToday(standing, about);
@@ -189,7 +234,7 @@ export class Popup {
 
   #tick() {
     const now = Date.now();
-    showStatus(this.status, now);
+    showStatus(this.status, this.standing?.status, now);
     if (this.standing) showCountdowns(this.standing, now + this.offsetMs, this.offsetMs);
   }
 
@@ -203,12 +248,12 @@ export class Popup {
     if (area === "local") {
       const hadJoined = this.settings.joined;
       this.settings = await readSettings();
-      if (hadJoined && !this.settings.joined) {
+      if (changes.service || (hadJoined && !this.settings.joined)) {
         this.standing = null;
         await forgetSeen();
       }
       this.showAll();
-      if (this.settings.joined !== hadJoined) await this.refresh();
+      if (this.settings.joined && (!hadJoined || changes.service)) await this.refresh();
     }
   }
 }

@@ -99,8 +99,9 @@ async function signIn(provider) {
       method: "personal_sign",
       params: [toHex(message), address],
     });
-    const { wallet } = await post("/v1/sign-in", { message, signature });
-    tell(`Done. This browser earns for ${wallet}. You may close this page.`, "good");
+    const { wallet, referral: taken } = await post("/v1/sign-in", { message, signature });
+    const why = referral && taken !== "bound" ? ` The code was not taken: ${taken}.` : "";
+    tell(`Done. This browser earns for ${wallet}.${why} You may close this page.`, "good");
   } catch (error) {
     // Wallets throw plain objects as well; 4001 is the code of a person who said no.
     const said = error?.code === 4001 ? "You did not sign." : error?.message;

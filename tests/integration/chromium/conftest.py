@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 
-from scripts.screenshot_extension import ORIGIN, browser
+from scripts.screenshot_extension import ORIGIN, launch
 from tests import require
 
 
@@ -16,10 +16,20 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="package")
-def context(chromium: str) -> Iterator[BrowserContext]:
-    """One browser for all tests that only look at pages."""
-    with browser(chromium) as running:
+def playwright(chromium: str) -> Iterator[Playwright]:
+    """What drives it: one for the whole package, as there can be only one at a time."""
+    with sync_playwright() as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def context(
+    playwright: Playwright, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BrowserContext]:
+    """One browser for all tests that only look at pages."""
+    running = launch(playwright, chromium, tmp_path_factory.mktemp("profile"))
+    yield running
+    running.close()
 
 
 @pytest.fixture

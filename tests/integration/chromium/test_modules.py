@@ -99,20 +99,23 @@ def test_merkle_paths_lead_where_those_of_the_vectors_lead(blank: Page) -> None:
 
 
 AUDIT = """async ({ books, network, service, points, tickets, account }) => {
-  const { checkLedger } = await import("./lib/audit.js");
+  const { checkBooks } = await import("./lib/audit.js");
   const { fromHex } = await import("./lib/bytes.js");
-  const days = new Map(books.days.map((day) => [day.day, day]));
   const standing = { wallet: account.slice(5), points_units: points, tickets };
-  return checkLedger({ entries: books.entries, days }, books.proof, standing,
-    { network: fromHex(network), service: fromHex(service) });
+  return checkBooks(books, standing, { network: fromHex(network), service: fromHex(service) });
 }"""
 
 
 def audit(page: Page, **changes: Any) -> list[dict[str, str]]:
+    """Check true books after changes: `{"entries__1__note": …}` changes `entries[1]["note"]`."""
     made = make_books()
-    books = json.loads(
-        json.dumps({"entries": made.entries, "days": made.days, "proof": made.proof})
-    )
+    shown = {
+        "entries": made.entries,
+        "proofs": made.proofs,
+        "balances": made.balances,
+        "anchored": {"root": made.root},
+    }
+    books = json.loads(json.dumps(shown))
     told = {"points": made.points, "tickets": made.tickets}
     for path, value in changes.items():
         place: Any = told if path in told else books
@@ -146,11 +149,15 @@ def test_true_books_pass(blank: Page) -> None:
         {"entries__1__at_ms": 1},
         {"entries__0__lines__0__amount": 15_000},
         {"entries__0__previous": "00" * 32},
-        {"entries__2__path": "00" * 96},
-        {"days__0__head": "11" * 32},
-        {"days__0__root": "11" * 32},
-        {"proof__balances__0__balance": 1},
-        {"proof__balances__1__path": "22" * 96},
+        {"entries__3__lines__0__account": "user:0x" + "11" * 20},
+        {"proofs__2__path__0": "00" * 32},
+        {"proofs__2__path": []},
+        {"proofs__0__summary__head": "11" * 32},
+        {"proofs__0__root": "11" * 32},
+        {"balances__points__balance__balance": 1},
+        {"balances__tickets__path__1": "22" * 32},
+        {"balances__points__balance__account": "burn:points"},
+        {"anchored__root": "33" * 32},
         {"points": 1},
         {"tickets": 2},
     ],
@@ -162,8 +169,10 @@ def test_changed_books_do_not_pass(blank: Page, change: dict[str, Any]) -> None:
 
 def test_an_entry_that_is_left_out_is_missed(blank: Page) -> None:
     made = make_books()
-    rest = [entry for entry in made.entries if entry["number"] != 4]
-    assert "bad" in {finding["state"] for finding in audit(blank, entries=rest)}
+    entries, proofs = list(made.entries), list(made.proofs)
+    del entries[3], proofs[3]
+    found = audit(blank, entries=entries, proofs=proofs)
+    assert "bad" in {finding["state"] for finding in found}
 
 
 def test_waits_grow_and_scatter(blank: Page) -> None:

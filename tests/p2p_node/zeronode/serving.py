@@ -30,8 +30,8 @@ RULES = replace(
     hello_ms=1_000,
     challenge_min_ms=200,
     challenge_max_ms=400,
-    answer_ms=1_000,
-    max_credit_ms=2_000,
+    answer_ms=4_000,
+    max_credit_ms=5_000,
     join_gap_ms=2_000,
 )
 """Quick enough for tests with real sockets."""

@@ -73,6 +73,22 @@ def test_of_two_claims_the_earlier_holds_until_it_is_settled(database: Database)
         assert home_of(connection, BOB) == OWN
 
 
+def test_an_account_whose_home_was_retired_can_be_opened_elsewhere(database: Database) -> None:
+    late = TimeMs(NOW + SETTLED_MS)
+    with database.transaction() as connection:
+        for wallet in (ALICE, BOB):
+            hear_opening(connection, OTHER, Opening(wallet, NOW), OWN, NOW)
+        # Nothing is known of the list; the home is listed; this service is not.
+        for listed in ([], [OWN, OTHER], [THIRD]):
+            claim_home(connection, ALICE, OWN, MINIMAL_RULES, late, listed)
+            assert home_of(connection, ALICE) == OTHER
+        claim_home(connection, ALICE, OWN, MINIMAL_RULES, late, [OWN, THIRD])
+        assert home_of(connection, ALICE) == OWN
+        assert choose_homes(connection, OWN, MINIMAL_RULES.day_of(late), (ALICE,)) == {ALICE}
+        hear_opening(connection, THIRD, Opening(BOB, late), OWN, late, [OWN, THIRD])
+        assert home_of(connection, BOB) == THIRD
+
+
 def test_a_claim_that_does_not_hold_is_answered_with_ours(database: Database) -> None:
     with database.transaction() as connection:
         claim_home(connection, ALICE, OWN, MINIMAL_RULES, NOW)

@@ -23,6 +23,7 @@ from p2p_node.zeronode.uptime_book import Receipt, Recorded, record, stretches_o
 from protocols.types import NodeKey, TimeMs, Wallet
 from protocols.uptime import Stretch
 from protocols.zeronode_rules import rules_of
+from tests import require
 from tests.p2p_node.zeronode.crashing import run_and_die
 
 RULES = rules_of("mainnet")
@@ -128,8 +129,9 @@ def test_a_day_is_booked_once(
         shell = AsyncDatabase(own, inline=True)
         return trio.run(partial(close_day, shell, day, RULES, RULES.close_time(day), facts))
 
-    for moment in range(1, MOST):
-        day = FIRST + moment
+    # Every other moment, to save a minute: those of a kind come many times.
+    for days, moment in enumerate(range(1, MOST, 1 if require.is_full() else 2), start=1):
+        day = FIRST + days
         start = RULES.day_start(day)
         with database.transaction() as connection:
             hour = Stretch(start, TimeMs(start + 3_600_000))
@@ -141,9 +143,9 @@ def test_a_day_is_booked_once(
         require_sound(database)
         with database.reading() as connection:
             for wallet in WALLETS:
-                assert balance(connection, user_account(wallet), Unit.POINTS) == moment * 72_000
+                assert balance(connection, user_account(wallet), Unit.POINTS) == days * 72_000
             shares = balance(connection, user_account(REFERRER), Unit.POINTS)
-            assert shares == moment * 3 * 7_200
+            assert shares == days * 3 * 7_200
             assert read_day(connection, day) is not None
         if not killed:
             assert moment > 30

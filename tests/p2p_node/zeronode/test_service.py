@@ -24,7 +24,7 @@ async def test_first_sign_in_then_beats_then_points(service: Serving) -> None:
             assert (first.paid_ms, first.reason, first.earning) == (0, "first beat", True)
             assert first.account is not None
             paid = [(await session.answer()).paid_ms for _ in range(5)]
-            assert all(100 < each < 2000 for each in paid)
+            assert all(100 < each <= 5_000 for each in paid)
         account = await client.account()
         assert account["wallet"] == "0x" + wallet.hex()
         assert account["uptime_today_s"] == sum(paid) // 1000

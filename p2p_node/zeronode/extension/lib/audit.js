@@ -5,7 +5,7 @@
  * the chain is for `kaisar zeronode ledger prove` or any reader of the chain to see, so it is listed.
  */
 
-import { fromHex, isEqual, toHex } from "./bytes.js";
+import { toHex } from "./bytes.js";
 import { formatCount, formatPoints } from "./format.js";
 import {
   areLinked,
@@ -15,53 +15,70 @@ import {
   isBalanceUnder,
   isEntryUnder,
   ledgerId,
+  POINTS,
   sumOf,
+  TICKETS,
 } from "./ledger.js";
+import { ServiceError } from "./service.js";
 
 const PAGE = 100;
 
 /** Entries that are fetched at most: some twenty years of one account. */
 const MAX_ENTRIES = 50_000;
 
-/** @typedef {{state: "good"|"bad"|"open", text: string}} Finding */
-
 /**
- * Fetch all entries of the account, oldest first, and the days that they are under.
- * @param {import("./service.js").Caller} caller
- * @returns {Promise<{entries: object[], days: Map<number, object>}>}
+ * @typedef {{state: "good"|"bad"|"open", text: string}} Finding
+ * @typedef {{root: string, summary: object, path: string[]}} Proof
+ * @typedef {{entries: import("./ledger.js").Entry[], proofs: (Proof|null)[],
+ *   balances: {day: number, points: Proof|null, tickets: Proof|null}|null,
+ *   anchored: {root: string}|null}} Books all of an account's entries, oldest first; the proof of each,
+ *   null while its day is open; the balances at the last closed day; and its root on the chain
  */
-export async function fetchLedger(caller) {
+
+/** Fetch everything. @param {import("./service.js").Caller} caller @returns {Promise<Books>} */
+export async function fetchBooks(caller) {
   const entries = [];
-  const days = new Map();
+  const proofs = [];
   for (let after = 0; entries.length < MAX_ENTRIES; ) {
-    const path = `/v1/account/ledger?after=${after}&limit=${PAGE}`;
-    const page = await caller.call("GET", path);
-    for (const day of page.days) days.set(day.day, day);
-    entries.push(...page.entries);
+    const page = await caller.call("GET", `/v1/account/ledger?after=${after}&limit=${PAGE}`);
     if (!page.entries.length) break;
+    entries.push(...page.entries);
+    proofs.push(...page.proofs);
     const last = page.entries.at(-1).number;
-    if (last <= after) throw new TypeError("the service turns in circles");
+    if (last <= after) throw new ServiceError("the service turns in circles");
     after = last;
   }
-  return { entries, days };
+  const balances = await orNothing(caller.call("GET", "/v1/account/proof"));
+  const day = balances && (await orNothing(caller.call("GET", `/v1/days/${balances.day}`)));
+  return { entries, proofs, balances, anchored: day?.anchored ?? null };
+}
+
+async function orNothing(asking) {
+  try {
+    return await asking;
+  } catch (error) {
+    if (error instanceof ServiceError && error.status === 404) return null;
+    throw error;
+  }
 }
 
 /**
  * Recompute everything.
- * @param {{entries: object[], days: Map<number, object>}} books of `fetchLedger`
- * @param {object|null} proof of the balances at the end of the newest closed day
- * @param {object} standing what the popup shows
+ * @param {Books} books @param {object} standing what the popup shows
  * @param {import("./wire.js").Peer} peer
  * @returns {Promise<Finding[]>}
  */
-export async function checkLedger({ entries, days }, proof, standing, peer) {
+export async function checkBooks({ entries, proofs, balances, anchored }, standing, peer) {
   const account = `user:${standing.wallet}`;
+  const ledger = toHex(await ledgerId(peer));
+  const all = [...proofs, balances?.points, balances?.tickets].filter(Boolean);
   return [
     checkSums(entries),
-    await checkHashes(entries, await ledgerId(peer)),
-    await checkDays(days, peer),
-    ...(await checkPlaces(entries, days)),
-    ...(await checkBalances(entries, days, proof, account)),
+    await checkHashes(entries, ledger),
+    await checkDays(all, ledger),
+    ...(await checkPlaces(entries, proofs)),
+    ...(await checkBalances(entries, balances, account)),
+    ...checkAnchor(balances, anchored),
     checkTotals(entries, standing, account),
   ];
 }
@@ -78,7 +95,7 @@ function checkSums(entries) {
 async function checkHashes(entries, ledger) {
   const wrong = [];
   for (const [index, entry] of entries.entries()) {
-    const isFirst = entry.number === 1 && entry.previous !== toHex(ledger);
+    const isFirst = entry.number === 1 && entry.previous !== ledger;
     const before = entries[index - 1];
     const isLoose = before && (entry.number <= before.number || !areLinked(before, entry));
     if (isFirst || isLoose || !(await hasItsHash(entry))) wrong.push(entry);
@@ -90,34 +107,35 @@ async function checkHashes(entries, ledger) {
   );
 }
 
-async function checkDays(days, peer) {
-  const ledger = toHex(await ledgerId(peer));
-  const wrong = [];
-  for (const day of days.values()) {
-    const root = await dayRoot(day);
-    if (day.ledger !== ledger || !isEqual(root, fromHex(day.root, 32))) wrong.push(day);
+async function checkDays(proofs, ledger) {
+  const roots = new Map();
+  const wrong = new Set();
+  for (const { root, summary } of proofs) {
+    const isOther = roots.has(summary.day) && roots.get(summary.day) !== root;
+    roots.set(summary.day, root);
+    if (isOther || summary.ledger !== ledger || toHex(await dayRoot(summary)) !== root) {
+      wrong.add(summary.day);
+    }
   }
   return finding(
-    wrong,
-    `${formatCount(days.size, "day")}: each root binds what the service says of the day`,
-    `another root than the day gives: ${wrong.map(({ day }) => day).join(", ")}`,
+    [...wrong],
+    `${formatCount(roots.size, "day")}: each root binds what the service says of the day`,
+    `another root than the day gives: day ${[...wrong].join(", ")}`,
   );
 }
 
-async function checkPlaces(entries, days) {
+async function checkPlaces(entries, proofs) {
   const wrong = [];
-  let closed = 0;
-  for (const entry of entries) {
-    const day = days.get(entry.day);
-    if (!day) continue;
-    closed += 1;
-    if (!(await isEntryUnder(day, entry, entry.path))) wrong.push(entry);
+  let open = 0;
+  for (const [index, entry] of entries.entries()) {
+    const proof = proofs[index];
+    if (!proof) open += 1;
+    else if (!(await isEntryUnder(proof.summary, entry, proof.path))) wrong.push(entry);
   }
-  const open = entries.length - closed;
   const found = [
     finding(
       wrong,
-      `${closed} of them are in the tree of their day, each at its place`,
+      `${entries.length - open} of them are in the tree of their day, each at its place`,
       `not in the tree of their day: ${numbers(wrong)}`,
     ),
   ];
@@ -125,46 +143,55 @@ async function checkPlaces(entries, days) {
   return found;
 }
 
-async function checkBalances(entries, days, proof, account) {
-  if (!proof) return [{ state: "open", text: "no day has been closed yet with an entry of yours" }];
-  const { day } = proof;
-  const root = toHex(await dayRoot(day));
-  const isKnown = root === day.root && root === days.get(day.day)?.root;
-  const sums = sumOf(
-    entries.filter((entry) => entry.number < day.first + day.entries),
-    account,
-  );
+async function checkBalances(entries, balances, account) {
+  if (!balances) return [{ state: "open", text: "no day has been closed yet" }];
   const found = [];
-  for (const balance of proof.balances) {
-    const isRight =
-      isKnown &&
-      balance.account === account &&
-      balance.balance === sums[balance.unit] &&
-      (await isBalanceUnder(day, balance));
-    const amount =
-      balance.unit === "points"
-        ? `${formatPoints(balance.balance)} points`
-        : formatCount(balance.balance, "ticket");
-    found.push({
-      state: isRight ? "good" : "bad",
-      text: isRight
-        ? `${amount} at the end of day ${day.day}: the sum of your entries, and under the root ${shorten(root)}`
-        : `${amount} at the end of day ${day.day} is not what your entries and the root say`,
-    });
+  for (const [unit, proof] of [
+    [POINTS, balances.points],
+    [TICKETS, balances.tickets],
+  ]) {
+    if (proof) found.push(await checkBalance(entries, unit, proof, account));
   }
   return found;
 }
 
+async function checkBalance(entries, unit, { root, summary, path, balance }, account) {
+  const until = entries.filter((entry) => entry.number < summary.first + summary.entries);
+  const isRight =
+    balance.account === account &&
+    balance.unit === unit &&
+    balance.balance === sumOf(until, account)[unit] &&
+    (await isBalanceUnder(summary, balance, path));
+  const what = `${formatAmount(unit, balance.balance)} at the end of day ${summary.day}`;
+  return isRight
+    ? { state: "good", text: `${what}: the sum of your entries, and under its root ${shorten(root)}` }
+    : { state: "bad", text: `${what}: not what your entries and the root say` };
+}
+
+function checkAnchor(balances, anchored) {
+  const proof = balances?.points ?? balances?.tickets;
+  if (!proof) return [];
+  if (!anchored) return [{ state: "open", text: "that root has not been seen on the chain yet" }];
+  return anchored.root === proof.root
+    ? [{ state: "good", text: "that root stands on the chain, says the service" }]
+    : [{ state: "bad", text: `another root stands on the chain: ${shorten(anchored.root)}` }];
+}
+
 function checkTotals(entries, standing, account) {
   const sums = sumOf(entries, account);
-  const isRight = sums.points === standing.points_units && sums.tickets === standing.tickets;
-  const text = `${formatPoints(sums.points)} points and ${formatCount(sums.tickets, "ticket")}`;
+  const isRight =
+    sums[POINTS] === standing.points_units && sums[TICKETS] === standing.tickets;
+  const text = [POINTS, TICKETS].map((unit) => formatAmount(unit, sums[unit])).join(" and ");
   return {
     state: isRight ? "good" : "bad",
     text: isRight
       ? `your entries add up to ${text}, as shown`
       : `your entries add up to ${text}, but the service says ${formatPoints(standing.points_units)} and ${standing.tickets}`,
   };
+}
+
+function formatAmount(unit, amount) {
+  return unit === POINTS ? `${formatPoints(amount)} points` : formatCount(amount, "ticket");
 }
 
 function finding(wrong, good, bad) {

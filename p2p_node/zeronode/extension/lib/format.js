@@ -25,7 +25,7 @@ export function formatSeconds(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const hours = Math.floor(whole / 3600);
   const minutes = Math.floor((whole % 3600) / 60);
-  if (hours) return `${hours} h ${minutes} min`;
+  if (hours) return minutes ? `${hours} h ${minutes} min` : `${hours} h`;
   return minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
 }
 

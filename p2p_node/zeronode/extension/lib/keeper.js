@@ -31,8 +31,10 @@ export class Keeper {
 
   /** @param {{isChanged?: boolean, isUrgent?: boolean}} [why] */
   look({ isChanged = false, isUrgent = false } = {}) {
-    this.#turn = this.#turn.then(() => this.#look(isChanged, isUrgent));
-    return this.#turn;
+    const looking = this.#turn.then(() => this.#look(isChanged, isUrgent));
+    // One that failed is reported by the browser, and must not hold up those that follow.
+    this.#turn = looking.catch(() => undefined);
+    return looking;
   }
 
   async #look(isChanged, isUrgent) {
@@ -63,7 +65,7 @@ export class Keeper {
     }
     await this.#say("signed-out", "waiting for your signature on the sign-in page");
     try {
-      await visit(settings.service);
+      if (!settings.pins[settings.service]) await visit(settings.service);
       const key = await loadKey();
       const { bound } = await ask(settings.service, `/v1/keys/${key.hex}`);
       if (bound) return await writeSettings({ joined: true, signingInUntil: 0 });
@@ -79,10 +81,11 @@ export class Keeper {
     const running = { wanted, abort };
     this.#running = running;
     this.#hold(settings.service, wanted, abort.signal).catch(async (error) => {
+      if (this.#running === running) {
+        this.#running = null;
+        await this.#lose(error);
+      }
       if (!isExpected(error)) throw error;
-      if (this.#running !== running) return;
-      this.#running = null;
-      await this.#lose(error);
     });
   }
 
@@ -105,15 +108,18 @@ export class Keeper {
   #welcome({ bound, earning, reason }) {
     // Revoked elsewhere: no session earns until somebody signs in again.
     if (!bound) return writeSettings({ joined: false });
-    const why = earning ? "connected, the first beat is still to come" : reason;
+    const why = earning ? "waiting for the service's first question" : reason;
     return this.#say(earning ? "connecting" : "idle", why, NO_FAILURE);
   }
 
   #credit({ paid_ms: paidMs, earning, reason }) {
     const { beats, lastPaidMs } = this.#status;
-    return this.#say(earning ? "earning" : "idle", reason, {
+    const isPaid = paidMs > 0;
+    // A first beat earns nothing yet: two make a stretch.
+    const state = isPaid ? "earning" : earning ? "connecting" : "idle";
+    return this.#say(state, reason, {
       beats: beats + 1,
-      lastPaidMs: paidMs > 0 ? Date.now() : lastPaidMs,
+      lastPaidMs: isPaid ? Date.now() : lastPaidMs,
     });
   }
 

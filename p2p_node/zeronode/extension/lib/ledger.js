@@ -11,7 +11,9 @@ const ENTRY_TAG = "kaisar/zeronode-entry/1";
 const BALANCE_TAG = "kaisar/zeronode-balance/1";
 const DAY_TAG = "kaisar/zeronode-day/1";
 
-export const UNITS = { points: 1, tickets: 2 };
+/** What is counted: 1/2880 of a point, and tickets. */
+export const POINTS = 1;
+export const TICKETS = 2;
 
 /** Id of the books of `service` on `network`, what stands before their first entry. */
 export function ledgerId(peer) {
@@ -21,7 +23,7 @@ export function ledgerId(peer) {
 /**
  * Hash of an entry over its canonical bytes.
  * @param {Entry} entry
- * @typedef {{account: string, unit: string, amount: number}} Line
+ * @typedef {{account: string, unit: 1|2, amount: number}} Line
  * @typedef {{number: number, at_ms: number, previous: string, key: string, kind: string,
  *   note: string, lines: Line[], hash: string}} Entry
  */
@@ -36,14 +38,14 @@ export function hashEntry(entry) {
     bigEndian(entry.lines.length, 2),
   ];
   for (const { account, unit, amount } of entry.lines) {
-    parts.push(lengthAnd(account), bigEndian(UNITS[unit], 1), signed(amount));
+    parts.push(lengthAnd(account), bigEndian(unit, 1), signed(amount));
   }
   return sha256(ENTRY_TAG, ...parts);
 }
 
 /** Leaf of a balance in a day's tree. */
 export function hashBalance(account, unit, balance) {
-  return sha256(BALANCE_TAG, lengthAnd(account), bigEndian(UNITS[unit], 1), signed(balance));
+  return sha256(BALANCE_TAG, lengthAnd(account), bigEndian(unit, 1), signed(balance));
 }
 
 /**
@@ -67,7 +69,7 @@ export function dayRoot(summary) {
 
 /** Tell whether the lines of an entry add up to nothing in each unit. */
 export function isBalanced(entry) {
-  const sums = { points: 0n, tickets: 0n };
+  const sums = { [POINTS]: 0n, [TICKETS]: 0n };
   for (const { unit, amount } of entry.lines) sums[unit] += BigInt(amount);
   return Object.values(sums).every((sum) => sum === 0n);
 }
@@ -77,19 +79,19 @@ export async function isEntryUnder(summary, entry, path) {
   const index = entry.number - summary.first;
   if (index < 0 || index >= summary.entries) return false;
   const root = fromHex(summary.entries_root, 32);
-  return leadsTo(root, await hashEntry(entry), index, summary.entries, fromHex(path));
+  return leadsTo(root, await hashEntry(entry), index, summary.entries, fromHex(path.join("")));
 }
 
 /** Tell whether a balance is under the root of the day that `summary` describes. */
-export async function isBalanceUnder(summary, { account, unit, balance, index, path }) {
+export async function isBalanceUnder(summary, { account, unit, balance, index }, path) {
   const root = fromHex(summary.balances_root, 32);
   const leaf = await hashBalance(account, unit, balance);
-  return leadsTo(root, leaf, index, summary.balances, fromHex(path));
+  return leadsTo(root, leaf, index, summary.balances, fromHex(path.join("")));
 }
 
 /** What the lines of `account` in `entries` add up to, in each unit. */
 export function sumOf(entries, account) {
-  const sums = { points: 0, tickets: 0 };
+  const sums = { [POINTS]: 0, [TICKETS]: 0 };
   for (const entry of entries) {
     for (const line of entry.lines) {
       if (line.account === account) sums[line.unit] += line.amount;

@@ -1,7 +1,7 @@
 /**
  * What the extension remembers, all of it in chrome.storage, on this machine only.
  *
- * `local` (kept): service, paused, joined, signingInUntil, pins.
+ * `local` (kept): service, paused, joined, signingInUntil, pins, moving.
  * `session` (gone with the browser): status, and seen, the numbers that the popup showed last.
  * Worker and popup speak through it: whoever changes a setting, the other hears of it.
  */
@@ -19,11 +19,14 @@ const DEFAULTS = Object.freeze({
   signingInUntil: 0,
   // Keys of services by their address, taken at the first visit.
   pins: {},
+  // A departure that the new home has not taken in yet.
+  moving: null,
 });
 
 /**
  * @typedef {{service: string, paused: boolean, joined: boolean, signingInUntil: number,
- *   pins: Object<string, Pin>}} Settings
+ *   pins: Object<string, Pin>, moving: Moving|null}} Settings
+ * @typedef {{departure: string, to: string}} Moving `to` is the new home's key
  * @typedef {{service: string, network: string}} Pin both 64 hex digits
  * @returns {Promise<Settings>}
  */

@@ -1,20 +1,18 @@
 /** One's own entries, and what came out of checking them. */
 
 import { at, make } from "../lib/dom.js";
+import { POINTS } from "../lib/ledger.js";
 import { formatCount, formatMoment, formatPoints } from "../lib/format.js";
 
 const NAMES = {
   uptime: "Uptime",
   nft: "Uptime, doubled by the NFT",
-  ref: "Share of your guests' uptime",
-  referral: "Share of your guests' uptime",
+  referral: "Invitations",
   "check-in": "Check-in",
-  checkin: "Check-in",
   mission: "Mission",
   campaign: "Campaign",
   burn: "Points burnt for tickets",
   draw: "Draw",
-  refticket: "Invitation",
 };
 
 /** @param {import("../lib/ledger.js").Entry[]} entries newest first @param {string} account */
@@ -43,7 +41,7 @@ export function showEntries(entries, account) {
 function formatAmount({ unit, amount }) {
   const sign = amount > 0 ? "+" : "−";
   const size = Math.abs(amount);
-  return unit === "points"
+  return unit === POINTS
     ? `${sign}${formatPoints(size)} points`
     : `${sign}${formatCount(size, "ticket")}`;
 }

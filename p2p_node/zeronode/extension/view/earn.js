@@ -1,9 +1,7 @@
-/** Invitations, missions, burning, draws, NFT. */
+/** Invitations, burning, draws, NFT. */
 
 import { at, make, say, show } from "../lib/dom.js";
 import { formatCount, formatMoment, formatPoints, formatSeconds } from "../lib/format.js";
-
-const PERIODS = { daily: "Every day", weekly: "Every week", once: "Once" };
 
 /** @param {object} standing what GET /v1/account says */
 export function showEarn(standing, about) {
@@ -29,8 +27,12 @@ function showInvitation(referral, rules) {
   const progress = at("gate-progress");
   progress.max = referral.gate_s;
   progress.value = Math.min(referral.run_s, referral.gate_s);
-  const why = referral.waiting_reason ? ` (${referral.waiting_reason})` : "";
-  say("gate-left", `${formatSeconds(left)} left until you and your host get a ticket each${why}`);
+  say(
+    "gate-left",
+    left
+      ? `${formatSeconds(left)} left until you and your host get a ticket each`
+      : `Long enough. ${referral.waiting_reason}`,
+  );
 }
 
 function describeGate(gateMs) {
@@ -62,71 +64,33 @@ function showNft({ nft, multiplier }) {
 }
 
 /**
- * @param {object[]} missions of GET /v1/missions @param {(mission: object, code: string) => void} claim
+ * @param {object|undefined} open the draw that takes tickets now, as GET /v1/draws/{id} shows it
+ * @param {object|undefined} last the last one that is done
+ * @param {object} standing @param {string} origin of the service
  */
-export function showMissions(missions, claim) {
-  const list = at("missions");
-  const shown = JSON.stringify(missions);
-  // Building it anew would take the focus from whoever is in it.
-  if (list.dataset.shown === shown) return;
-  list.dataset.shown = shown;
-  const items = missions.map((mission) => missionItem(mission, claim));
-  list.replaceChildren(...(items.length ? items : [make("li", {}, "None at the moment.")]));
-}
-
-function missionItem(mission, claim) {
-  const what = make(
-    "div",
-    { class: "what" },
-    make("b", {}, mission.title),
-    make("span", { class: "muted" }, describeMission(mission)),
-  );
-  if (mission.claimed) return make("li", {}, what, make("span", { class: "amount" }, "Done ✓"));
-  const form = make("form", { class: mission.needs_code ? "claim joined with-code" : "claim" });
-  let code;
-  if (mission.needs_code) {
-    code = make("input", {
-      "aria-label": `Word for ${mission.title}`,
-      placeholder: "Word",
-      autocomplete: "off",
-      maxlength: "64",
-      required: "",
-    });
-    form.append(code);
-  }
-  const button = make("button", { type: "submit", "aria-label": `Claim ${mission.title}` }, "Claim");
-  button.disabled = !mission.is_met && !mission.needs_code;
-  form.append(button);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    claim(mission, code?.value ?? "");
-  });
-  return make("li", {}, what, form);
-}
-
-function describeMission(mission) {
-  const rewards = [];
-  if (mission.units) rewards.push(`${formatPoints(mission.units)} points`);
-  if (mission.tickets) rewards.push(formatCount(mission.tickets, "ticket"));
-  const progress = mission.least > 1 ? `${mission.reached} of ${mission.least}` : "";
-  const facts = [PERIODS[mission.period], rewards.join(" and "), progress].filter(Boolean);
-  return [mission.summary, facts.join(" · ")].filter(Boolean).join(" ");
-}
-
-/** @param {object|undefined} open the draw that takes tickets @param {object} standing */
-export function showDraw(open, standing) {
+export function showDraw(open, last, standing, origin) {
   show("draw-form", Boolean(open));
-  if (!open) {
-    const next = standing.next_draw;
-    return say("draw-text", next ? `Closes ${formatMoment(next.closes_ms)}.` : "None is open.");
+  say("draw-text", open ? describeDraw(open, standing) : "None is open at the moment.");
+  at("draw-prizes").replaceChildren(
+    ...(open?.prizes ?? []).map(({ name, ppm }) =>
+      make("li", {}, make("span", {}, name), make("span", { class: "amount" }, `${ppm / 10_000} %`)),
+    ),
+  );
+  show("draw-last", Boolean(last));
+  if (last) {
+    say("draw-last-id", last.id);
+    at("draw-transcript").href = `${origin}/v1/draws/${last.id}/transcript`;
   }
   const field = at("draw-count");
   field.max = String(Math.max(1, standing.tickets));
   field.disabled = standing.tickets < 1;
   at("draw-enter").disabled = standing.tickets < 1;
-  const mine = open.entered ? ` You are in with ${formatCount(open.entered, "ticket")}.` : "";
-  return say(
-    "draw-text",
-    `${open.title ?? open.id} closes ${formatMoment(open.closes_ms)}.${mine} You have ${formatCount(standing.tickets, "ticket")}.`,
-  );
+}
+
+function describeDraw({ summary, closes_ms: closesMs, own }, { tickets }) {
+  const mine = (own ?? []).reduce((total, entry) => total + entry.tickets, 0);
+  const entered = mine ? `You are in with ${formatCount(mine, "ticket")}; ` : "";
+  const held = `you hold ${formatCount(tickets, "ticket")}.`;
+  const closing = `Closes ${formatMoment(closesMs)}.`;
+  return [summary, closing, mine ? entered + held : held[0].toUpperCase() + held.slice(1)].join(" ");
 }
