@@ -62,7 +62,7 @@ class Progress:
 
     Seconds of today and of the week are durable but not booked yet where their day is open; `total`
     counts booked days. `run_s` is the longest run in a row that ended today or goes on. A linked
-    NFT counts 1.
+    NFT that was held at the end of a day counts 1.
     """
 
     uptime_today_s: int = 0

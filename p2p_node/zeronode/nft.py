@@ -32,6 +32,9 @@ MAX_TOKEN: Final = 2**256 - 1
 LINKS_PER_DAY: Final = 10
 """Links of one account that are kept, ended ones included. They are dropped with the day."""
 
+HELD_DAYS: Final = 8
+"""So far back it counts that an account held its token at the end of a day."""
+
 PAGE: Final = 200
 """Links whose owners are read before they are written down."""
 
@@ -156,6 +159,21 @@ def holdings_of(connection: Connection, day: int) -> dict[Wallet, Holding]:
     return {
         Wallet(bytes(row.wallet)): Holding(int(row.token), TimeMs(row.linked_ms)) for row in rows
     }
+
+
+def has_held(connection: Connection, wallet: Wallet, today: int) -> bool:
+    """Tell whether an account has a token linked that it held at the end of a day, of late.
+
+    A link alone shows nothing: a token can go through many hands in a day, and one at its end.
+    """
+    found = find_link(connection, wallet)
+    if found is None:
+        return False
+    table = nft_holdings.c
+    held = select(table.day).where(
+        table.day >= today - HELD_DAYS, table.token == str(found.token), table.wallet == wallet
+    )
+    return connection.execute(held.limit(1)).first() is not None
 
 
 class HolderReader:

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from p2p_node.zeronode.check_in import read_streak
-from p2p_node.zeronode.nft import find_link
+from p2p_node.zeronode.nft import has_held
 from p2p_node.zeronode.referrals import count_invited, read_stretches, run_window_ms
 from p2p_node.zeronode.uptime_book import booked_seconds
 from protocols.types import TimeMs, Wallet
@@ -29,5 +29,5 @@ def read_progress(
         run_s=max(runs, default=0) // 1000,
         streak_days=days_alive(read_streak(connection, wallet), today),
         referrals=count_invited(connection, wallet)[1],
-        nft=0 if find_link(connection, wallet) is None else 1,
+        nft=int(has_held(connection, wallet, today)),
     )

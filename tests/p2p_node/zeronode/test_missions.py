@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, insert
 
+from p2p_node.zeronode.chain_tables import nft_holdings
 from p2p_node.zeronode.check_in import check_in
 from p2p_node.zeronode.database import Database
 from p2p_node.zeronode.ledger import entries_of, user_account
@@ -19,6 +21,7 @@ from p2p_node.zeronode.missions import (
     read_missions,
 )
 from p2p_node.zeronode.nft import link
+from p2p_node.zeronode.progress import read_progress
 from p2p_node.zeronode.referrals import bind_referral, settle_gates
 from p2p_node.zeronode.refusals import NotFound, NotYet
 from p2p_node.zeronode.task_files import MAX_FILE_BYTES, TaskFileError
@@ -224,7 +227,29 @@ def test_weeks_words_friends_and_runs(database: Database) -> None:
         with pytest.raises(NotYet):
             claim("holder", sunday)
         link(connection, ALICE, 7, TimeMs(sunday))
+        note_holder(connection, ALICE, 7, DAY - 1)
         claim("holder", sunday)
+
+
+def note_holder(connection: Connection, wallet: Wallet, token: int, day: int) -> None:
+    row = {"day": day, "token": str(token), "wallet": wallet, "linked_ms": 0}
+    connection.execute(insert(nft_holdings).values(**row))
+
+
+def test_a_token_that_goes_from_hand_to_hand_in_a_day_pays_nobody(database: Database) -> None:
+    with database.transaction() as connection:
+        open_accounts(connection, ALICE, BOB)
+        for wallet in (ALICE, BOB):
+            link(connection, wallet, 7, TimeMs(at(DAY)))
+            with pytest.raises(NotYet):
+                claim_mission(connection, MISSIONS, wallet, "holder", None, RULES, at(DAY))
+        note_holder(connection, BOB, 7, DAY)
+        claim_mission(connection, MISSIONS, BOB, "holder", None, RULES, at(DAY + 1))
+        # Whoever held it once and has given it away, or another one, has none.
+        link(connection, ALICE, 7, TimeMs(at(DAY + 1)))
+        link(connection, BOB, 8, TimeMs(at(DAY + 1)))
+        for wallet in (ALICE, BOB):
+            assert read_progress(connection, wallet, RULES, at(DAY + 1)).nft == 0
 
 
 def test_a_run_that_ended_yesterday_is_over(database: Database) -> None:
