@@ -22,6 +22,7 @@ from chain.zeronode_calls import ZeroNodeCalls
 from chain.zeronode_client import ZeroNodeClient
 from p2p_node.zeronode.chain_tables import anchored_days
 from p2p_node.zeronode.database import AsyncDatabase
+from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.ledger_tables import days
 from protocols.types import Digest, TimeMs, Wallet
 
@@ -124,7 +125,7 @@ class Anchoring:
     async def step(self) -> int:
         """Anchor what is to be anchored now; return how many days were noted as done.
 
-        What goes wrong with the chain is logged and left to the next step.
+        What goes wrong with the chain or the books is logged and left to the next step.
         """
         done = 0
         try:
@@ -138,6 +139,8 @@ class Anchoring:
                 done += 1
         except (ChainError, QueueFullError) as error:
             self._note(error)
+        except DatabaseError as error:
+            _log.error("roots of closed days wait: %s", error)
         else:
             self._outage.end()
         return done

@@ -109,15 +109,24 @@ class BeatWriter:
             # Written again is written once: what was recorded is a union.
             self.failures[type(error).__name__] += 1
             logger.error("beats are not written, trying again: %s", error)
-            self._waiting = batch + self._waiting
-            self._notes = notes + self._notes
-            self._some.set()
+            self._take_back(batch, notes)
             return False
+        except trio.Cancelled:
+            # Others had the database: nothing of it was begun, and `run` writes it at the end.
+            self._take_back(batch, notes)
+            raise
         self.commits += 1
         self.written += len(batch)
         for each in batch:
             each.done.set()
         return True
+
+    def _take_back(
+        self, batch: list[_Waiting], notes: list[Callable[[Connection], object]]
+    ) -> None:
+        self._waiting = batch + self._waiting
+        self._notes = notes + self._notes
+        self._some.set()
 
     def _write_all(
         self,

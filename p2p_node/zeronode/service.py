@@ -34,6 +34,7 @@ from p2p_node.zeronode.http_types import WebCounters
 from p2p_node.zeronode.limits import Rates, SessionPlaces, make_rates
 from p2p_node.zeronode.location import Locator
 from p2p_node.zeronode.missions import read_missions
+from p2p_node.zeronode.open_files import make_room
 from p2p_node.zeronode.openapi import OPENAPI_SHAPE, describe_api
 from p2p_node.zeronode.parts import Service, ServiceContracts, ServiceIdentity
 from p2p_node.zeronode.routes import Call, Route, Routes
@@ -176,7 +177,7 @@ async def run_service(
             host=host,
             port=port,
             trusted_proxies=parse_networks(settings.trusted_proxies),
-            max_connections=SESSIONS_TO_CONNECTIONS * limits.sessions,
+            max_connections=make_room(SESSIONS_TO_CONNECTIONS * limits.sessions),
             max_connections_per_address=max(
                 64, SESSIONS_TO_CONNECTIONS * limits.sessions_per_address
             ),

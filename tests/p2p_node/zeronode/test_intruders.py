@@ -1,18 +1,30 @@
 """What somebody hostile tries on a service: nothing of it may cost anybody else anything."""
 
 import logging
+import subprocess
+import sys
+import threading
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import trio
 
+from chain.zeronode_client import ZeroNodeClient
 from p2p_node.zeronode import tokens
 from p2p_node.zeronode.accounts import Account
+from p2p_node.zeronode.anchoring import Anchoring
+from p2p_node.zeronode.beat_writer import BeatWriter
 from p2p_node.zeronode.client import ServiceRefusal
+from p2p_node.zeronode.database import AsyncDatabase, Database
 from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.setting_list import ZERONODE_SETTINGS
+from p2p_node.zeronode.uptime_book import Receipt, stretches_of
 from p2p_node.zeronode.web_settings import find_household
-from tests.p2p_node.zeronode.serving import Serving
+from protocols.types import NodeKey, TimeMs, Wallet
+from protocols.uptime import Stretch
+from tests.p2p_node.zeronode.serving import RULES, Serving
 from tests.p2p_node.zeronode.test_web import exchange, is_well, serving, status_of
 
 pytestmark = pytest.mark.integration
@@ -98,9 +110,68 @@ async def test_database_that_fails_ends_a_session_with_a_word(
         async def fail(*_: Any) -> Account | None:
             raise DatabaseError("it is away")
 
-        monkeypatch.setattr(service.service.database, "read", fail)
+        monkeypatch.setattr(service.service.reading, "read", fail)
         with caplog.at_level(logging.ERROR), pytest.raises(Exception, match="1011 service failed"):
             async with client.session(bytes(16)) as session:
                 await session.answer()
     assert "it is away" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+class Away:
+    """A database whose server is being started anew."""
+
+    async def read(self, *_: Any) -> Any:
+        raise DatabaseError("it is away")
+
+
+async def test_database_that_is_away_does_not_end_the_anchoring() -> None:
+    client = ZeroNodeClient(Mock(), Mock())
+    database: Any = Away()
+    anchoring = Anchoring(database, client, Mock(), lambda: TimeMs(0))
+    assert await anchoring.step() == 0
+
+
+async def test_beats_that_wait_for_the_database_at_the_end_are_written(tmp_path: Path) -> None:
+    opened = Database.open(f"sqlite:///{tmp_path / 'books.sqlite'}")
+    database = AsyncDatabase(opened)
+    now, wallet = TimeMs(1_800_000_000_000), Wallet(bytes(20))
+    writer = BeatWriter(database, NodeKey(bytes(32)), RULES, lambda: now)
+    held = threading.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(database.run, lambda _: held.wait(10))
+        await trio.sleep(0.05)
+        nursery.start_soon(writer.record, Receipt(wallet, Stretch(TimeMs(now - 5_000), now)))
+        nursery.start_soon(writer.run)
+        await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()
+        held.set()
+    with opened.reading() as connection:
+        assert stretches_of(connection, wallet, 0, RULES.day_of(now))
+    opened.close()
+
+
+LIMITS = """
+import resource, sys
+from p2p_node.zeronode.open_files import make_room
+soft, hard, wanted = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+print(make_room(wanted), *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "wanted", "found"),
+    [
+        (1_024, 20_000, 8_000, "8000 8512 20000"),
+        (1_024, 4_096, 8_000, "3584 4096 4096"),
+        (9_000, 20_000, 8_000, "8000 9000 20000"),
+        (256, 256, 8_000, "128 256 256"),
+    ],
+)
+def test_connections_leave_files_to_the_books(
+    soft: int, hard: int, wanted: int, found: str
+) -> None:
+    arguments = [sys.executable, "-c", LIMITS, str(soft), str(hard), str(wanted)]
+    ran = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == found
