@@ -41,6 +41,7 @@ from protocols.uptime import compute_day
 from protocols.uptime_gossip import ServiceView, check_departure
 from protocols.uptime_homes import Home
 from protocols.uptime_messages import Departure
+from protocols.zeronode_rules import ZeroNodeRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def depart(
         return last
     today = view.rules.day_of(now)
     if is_move:
-        _require_booked(connection, wallet, today)
+        _require_booked(connection, wallet, home, view.rules, now)
     since = -1 if home is None else home.since_ms
     departed = TimeMs(max(now, since + 1, _last_departed(connection, wallet) + 1))
     lines = []
@@ -228,8 +229,17 @@ def _pay_missed_days(
     mark_booked(connection, wallet, message.first_day - 1)
 
 
-def _require_booked(connection: Connection, wallet: Wallet, today: int) -> None:
-    for day in range(max(first_unbooked_day(connection, wallet), today - KEPT_DAYS), today):
+def _require_booked(
+    connection: Connection, wallet: Wallet, home: Home | None, rules: ZeroNodeRules, now: TimeMs
+) -> None:
+    """Raise NotYet while an earlier day may bring something, which nobody would book afterwards."""
+    today = rules.day_of(now)
+    first = first_unbooked_day(connection, wallet)
+    came = 0 if home is None else rules.day_of(home.since_ms)
+    # Others tell all of a day when it is over.
+    if max(first, came) < today and now < rules.close_time(today - 1):
+        raise NotYet("an earlier day is not booked yet", f"day {today - 1}")
+    for day in range(max(first, today - KEPT_DAYS), today):
         if unpaid_stretches_of(connection, wallet, day):
             raise NotYet("an earlier day is not booked yet", f"day {day}")
 

@@ -318,6 +318,27 @@ def test_a_day_that_is_not_booked_keeps_the_account(places: list[Place]) -> None
         a.depart(b, second(1))
 
 
+async def test_nobody_leaves_before_others_have_told_of_the_day_before(
+    places: list[Place],
+) -> None:
+    a, b, _ = places
+    a.open(now=second(1, DAY - 1))
+    stretch = Stretch(second(2, DAY - 1), second(9, DAY - 1))
+    b.note(stretch)
+    with pytest.raises(NotYet, match="not booked"):
+        a.depart(b, second(1))
+    a.note(stretch, B)
+    await a.close(DAY - 1)
+    a.depart(b, second(5))
+    assert a.moved(B) == 70
+
+
+def test_whoever_came_today_need_not_wait(places: list[Place]) -> None:
+    a, b, _ = places
+    a.open(now=second(0))
+    assert b.arrive(a.depart(b, second(1)), second(1)).is_home
+
+
 async def test_a_day_is_booked_by_one_home_only(places: list[Place]) -> None:
     a, b, _ = places
     a.open(now=second(1, DAY - 1))
