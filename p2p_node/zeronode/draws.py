@@ -384,9 +384,13 @@ def _require_place(connection: Connection, draw: Draw, tickets: int, now_ms: int
 
 def _change(connection: Connection, draw: Draw, expected: State, **values: Any) -> Draw:
     """Write `values` if the draw is still as it was read, and return what it is now."""
+    number = None if draw.frozen is None else draw.frozen.source.number
     changed = connection.execute(
         update(draws)
         .where(draws.c.id == draw.id, draws.c.state == expected, draws.c.paid == draw.paid)
+        # Another process may have frozen it anew, or sent what was frozen.
+        .where(draws.c.source_number.is_not_distinct_from(number))
+        .where(draws.c.sent_ms.is_not_distinct_from(draw.sent_ms))
         .values(**values)
     )
     if changed.rowcount != 1:

@@ -7,7 +7,7 @@ import pytest
 
 from p2p_node.zeronode import draws
 from p2p_node.zeronode.database import Database
-from p2p_node.zeronode.draws import Entered, Frozen, State
+from p2p_node.zeronode.draws import Entered, Frozen, StaleError, State
 from p2p_node.zeronode.errors import DatabaseError, InsufficientError, KeyReusedError
 from p2p_node.zeronode.ledger import Unit, balance, draw_account, user_account
 from p2p_node.zeronode.refusals import Conflict, NotFound, NotYet
@@ -202,6 +202,23 @@ def test_steps_follow_each_other_and_are_taken_once(opened: Database) -> None:
         assert balance(connection, draw_account(DRAW), Unit.TICKETS) == 0
         with pytest.raises(LocalError, match="no longer paying"):
             draws.pay(connection, paying, (Award(ALICE, 5, 1),), START + 71_000)
+
+
+def test_two_processes_do_not_commit_to_different_terms(opened: Database) -> None:
+    later = Frozen(FROZEN.root, Source(SourceKind.BEACON, 9), TimeMs(START + 900_000))
+    with opened.transaction() as connection:
+        draws.enter(connection, ALICE, DRAW, 1, "r", START)
+        closed = draws.close(connection, draws.require_draw(connection, DRAW))
+        frozen = draws.freeze(connection, closed, FROZEN)
+        # Another process froze it anew meanwhile: what was read before is not what is sent.
+        newer = draws.freeze(connection, frozen, later)
+        with pytest.raises(StaleError):
+            draws.note_sending(connection, frozen, START + 61_000)
+        # And it has sent that: whoever still thinks that nothing was cannot freeze it anew.
+        sending = draws.note_sending(connection, newer, START + 61_000)
+        with pytest.raises(StaleError):
+            draws.freeze(connection, newer, FROZEN)
+        assert draws.require_draw(connection, DRAW) == sending
 
 
 def test_awards_are_paid_in_parts_and_each_once(
