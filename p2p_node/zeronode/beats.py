@@ -144,11 +144,14 @@ class Beats:
     async def _enter(self, hello: Hello, visit: Visit) -> OpenSession:
         service, identity = self._service, self._service.identity
         sid = service.random(SESSION_BYTES)
+        refreshed = service.sessions.refreshed
         session = OpenSession(
             Session(identity.network, identity.service, sid, hello.key, hello.boot, service.rules),
             await find_party(service, hello.key, visit),
             is_copied=service.sessions.follow_boot(hello.key, hello.boot),
         )
+        # Nobody could tell a session that was not open yet: it looks once more.
+        session.is_stale = service.sessions.refreshed != refreshed
         service.sessions.enter(session)
         return session
 

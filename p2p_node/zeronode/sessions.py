@@ -73,6 +73,8 @@ class SessionBook:
         self._places = places
         self._open: dict[bytes, OpenSession] = {}
         self._trails: OrderedDict[NodeKey, BootTrail] = OrderedDict()
+        self.refreshed = 0
+        """How often some key was bound or revoked."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -105,6 +107,7 @@ class SessionBook:
 
     def refresh_key(self, key: NodeKey) -> None:
         """Have the sessions of a key look again whom they earn for."""
+        self.refreshed += 1
         for session in self._open.values():
             if session.key == key:
                 session.is_stale = True

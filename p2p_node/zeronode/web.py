@@ -172,7 +172,8 @@ class HttpConnection:
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     async def _read_head(self, wait: float) -> h11.Request | None:
-        with trio.move_on_after(wait):
+        has_begun = bool(self._http.trailing_data[0])
+        with trio.move_on_after(self._settings.header_seconds if has_begun else wait) as scope:
             while True:
                 event = self._http.next_event()
                 if isinstance(event, h11.Request):
@@ -180,6 +181,10 @@ class HttpConnection:
                 if isinstance(event, h11.ConnectionClosed):
                     return None
                 self._http.receive_data(bytes(await self._stream.receive_some(RECEIVE_BYTES)))
+                if not has_begun:
+                    has_begun = True
+                    latest = trio.current_time() + self._settings.header_seconds
+                    scope.deadline = min(scope.deadline, latest)
         if self._http.trailing_data[0]:
             self._server.counters.refused["header too slow"] += 1
         return None

@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,7 +14,7 @@ import trio
 
 from chain.zeronode_client import ZeroNodeClient
 from p2p_node.zeronode import tokens
-from p2p_node.zeronode.accounts import Account
+from p2p_node.zeronode.accounts import Account, find_account_of_key
 from p2p_node.zeronode.anchoring import Anchoring
 from p2p_node.zeronode.beat_writer import BeatWriter
 from p2p_node.zeronode.client import ServiceRefusal
@@ -25,7 +26,14 @@ from p2p_node.zeronode.web_settings import find_household
 from protocols.types import NodeKey, TimeMs, Wallet
 from protocols.uptime import Stretch
 from tests.p2p_node.zeronode.serving import RULES, Serving
-from tests.p2p_node.zeronode.test_web import exchange, is_well, serving, status_of
+from tests.p2p_node.zeronode.test_web import (
+    QUICK,
+    exchange,
+    is_well,
+    read_rest,
+    serving,
+    status_of,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -175,3 +183,34 @@ def test_connections_leave_files_to_the_books(
     arguments = [sys.executable, "-c", LIMITS, str(soft), str(hard), str(wanted)]
     ran = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == found
+
+
+async def test_second_header_has_no_more_time_than_the_first() -> None:
+    async with serving(replace(QUICK, idle_seconds=60, header_seconds=0.3)) as server:
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await stream.receive_some()
+            await trio.sleep(0.5)
+            await stream.send_all(b"GET / HTTP/1.1\r\n")
+            with trio.fail_after(3):
+                assert await read_rest(stream) == b""
+        assert server.counters.refused["header too slow"] == 1
+
+
+async def test_key_that_is_revoked_while_it_says_hello_earns_nothing(
+    service: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner, reading = service.service, service.service.reading.read
+    async with service.client(1, 1) as client, service.client(2, 1) as other:
+        await client.facts()
+
+        async def read(function: Any, *arguments: Any) -> Any:
+            found = await reading(function, *arguments)
+            if function is find_account_of_key and arguments == (client.key,):
+                monkeypatch.setattr(inner.reading, "read", reading)
+                await other.call("DELETE", f"/v1/account/keys/{client.key.hex()}")
+            return found
+
+        monkeypatch.setattr(inner.reading, "read", read)
+        async with client.session(bytes(16)) as session:
+            assert [(await session.answer()).paid_ms for _ in range(3)] == [0, 0, 0]
