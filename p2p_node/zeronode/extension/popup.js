@@ -82,8 +82,26 @@ export class Popup {
   async #recall() {
     const seen = await readSeen();
     if (!this.settings.joined || seen?.service !== this.settings.service) return;
-    Object.assign(this, { about: seen.about, standing: seen.standing, seenMs: seen.atMs });
-    this.offsetMs = seen.standing.now_ms - seen.atMs;
+    try {
+      this.#take(seen);
+    } catch (error) {
+      // Kept by another version of this page, perhaps.
+      await forgetSeen();
+      this.fail(error);
+    }
+  }
+
+  /** Show numbers; what cannot be shown is not kept. @throws {TypeError|RangeError} */
+  #take({ about, standing, atMs }) {
+    const before = { about: this.about, standing: this.standing, seenMs: this.seenMs };
+    const offsetMs = this.offsetMs;
+    try {
+      Object.assign(this, { about, standing, seenMs: atMs, offsetMs: standing.now_ms - atMs });
+      this.showAll();
+    } catch (error) {
+      Object.assign(this, { ...before, offsetMs });
+      throw error;
+    }
   }
 
   /** Ask the service for everything on the page; calls that come meanwhile share the answer. */
@@ -104,15 +122,10 @@ export class Popup {
         this.caller = new Caller(service, this.key, pin);
       }
       await this.#arrive();
-      this.standing = await this.caller.call("GET", "/v1/account");
-      this.seenMs = Date.now();
-      this.offsetMs = this.standing.now_ms - this.seenMs;
-      await writeSeen({
-        service,
-        about: this.about,
-        standing: this.standing,
-        atMs: this.seenMs,
-      });
+      const standing = await this.caller.call("GET", "/v1/account");
+      const atMs = Date.now();
+      this.#take({ about: this.about, standing, atMs });
+      await writeSeen({ service, about: this.about, standing, atMs });
       if (this.isStale) this.warn("");
       this.isStale = false;
       show("other-service", false);
@@ -154,9 +167,11 @@ export class Popup {
       show("other-service", true);
       return;
     }
-    if (!(error instanceof ServiceError || error instanceof InputError)) throw error;
+    const isOurs = error instanceof ServiceError || error instanceof InputError;
+    if (!isOurs) console.error(error);
+    const what = isOurs ? error.message : "what the service says cannot be shown";
     const asOf = this.isStale && this.standing ? ` Numbers as of ${formatClock(this.seenMs)}.` : "";
-    this.warn(`${error.message.replace(/[.]$/, "")}.${asOf}`);
+    this.warn(`${what.replace(/[.]$/, "")}.${asOf}`);
   }
 
   /** A line of text for what went wrong; "" takes it away. */

@@ -76,8 +76,8 @@ export async function checkBooks({ entries, proofs, balances, anchored }, standi
     checkSums(entries),
     await checkHashes(entries, ledger),
     await checkDays(all, ledger),
-    ...(await checkPlaces(entries, proofs)),
-    ...(await checkBalances(entries, balances, account)),
+    ...(await checkPlaces(entries, proofs, all)),
+    ...(await checkBalances(entries, balances, account, closedUntil(all))),
     ...checkAnchor(balances, anchored),
     checkTotals(entries, standing, account),
   ];
@@ -124,12 +124,19 @@ async function checkDays(proofs, ledger) {
   );
 }
 
-async function checkPlaces(entries, proofs) {
+/** Number of the first entry after all days that are known to be closed. */
+function closedUntil(proofs) {
+  return Math.max(0, ...proofs.map(({ summary }) => summary.first + summary.entries));
+}
+
+async function checkPlaces(entries, proofs, all) {
   const wrong = [];
+  const end = closedUntil(all);
   let open = 0;
   for (const [index, entry] of entries.entries()) {
     const proof = proofs[index];
-    if (!proof) open += 1;
+    if (!proof && entry.number < end) wrong.push(entry);
+    else if (!proof) open += 1;
     else if (!(await isEntryUnder(proof.summary, entry, proof.path))) wrong.push(entry);
   }
   const found = [
@@ -143,14 +150,22 @@ async function checkPlaces(entries, proofs) {
   return found;
 }
 
-async function checkBalances(entries, balances, account) {
+async function checkBalances(entries, balances, account, end) {
+  if (!balances && end) return [{ state: "bad", text: "the service proves no balance" }];
   if (!balances) return [{ state: "open", text: "no day has been closed yet" }];
+  const closed = sumOf(
+    entries.filter((entry) => entry.number < end),
+    account,
+  );
   const found = [];
   for (const [unit, proof] of [
     [POINTS, balances.points],
     [TICKETS, balances.tickets],
   ]) {
     if (proof) found.push(await checkBalance(entries, unit, proof, account));
+    else if (closed[unit]) {
+      found.push({ state: "bad", text: `the service does not prove ${formatAmount(unit, closed[unit])}` });
+    }
   }
   return found;
 }

@@ -109,7 +109,7 @@ function describeDetail(detail) {
  */
 export async function visit(origin) {
   const about = await ask(origin, "/v1/service");
-  const shown = { service: about.service, network: about.network };
+  const shown = { service: about?.service, network: about?.network };
   try {
     fromHex(shown.service, 32);
     fromHex(shown.network, 32);

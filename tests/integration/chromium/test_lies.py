@@ -1,0 +1,96 @@
+"""What the extension makes of a service that lies, or speaks nonsense."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from scripts.extension_states import EARNING, STANDING, State
+from scripts.screenshot_extension import LOOKS, ORIGIN, shown
+from tests.integration.chromium.test_modules import audit
+
+pytestmark = pytest.mark.integration
+
+
+KEPT = """
+  const seen = { service: "https://127.0.0.1:1", about: {}, standing: { now_ms: 1 }, atMs: 1 };
+  const [local, session] = [{ service: seen.service, joined: true }, { seen }];
+  const onChanged = { addListener() {} };
+  Object.defineProperty(chrome, "storage", { value: {
+    local: { get: async (names) => ({ ...names, ...local }), set: async () => undefined },
+    session: {
+      get: async (name) => ({ [name]: session[name] }),
+      remove: async (name) => { globalThis.forgotten = name; },
+    },
+    onChanged,
+  } });
+"""
+
+
+@dataclass(frozen=True)
+class Liar(State):
+    """Answers as it should, but for some paths."""
+
+    lies: Mapping[str, Any] = field(default_factory=dict)
+
+    def answer(self, method: str, path: str) -> tuple[int, Any]:
+        bare = path.partition("?")[0]
+        return (200, self.lies[bare]) if bare in self.lies else super().answer(method, path)
+
+
+@contextmanager
+def lied_to(context: BrowserContext, lies: Mapping[str, Any]) -> Iterator[Page]:
+    with shown(context, Liar("lied to", EARNING, lies=lies), LOOKS[0]) as page:
+        yield page
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"/v1/account": None},
+        {"/v1/account": []},
+        {"/v1/account": {"now_ms": 1}},
+        {"/v1/account": {**STANDING, "streak": None}},
+        {"/v1/service": None},
+        {"/v1/tokens/nonce": {"nonce": 7}},
+    ],
+    ids=("null", "a list", "no fields", "no streak", "no service", "no nonce"),
+)
+def test_nonsense_is_said_and_not_kept(context: BrowserContext, lies: dict[str, Any]) -> None:
+    with lied_to(context, lies) as page:
+        expect(page.locator("#notice")).to_be_visible()
+        expect(page.locator("#signed-in")).to_be_hidden()
+        assert page.evaluate("chrome.storage.session.get('seen')") in ({}, {"seen": None})
+
+
+def test_numbers_that_cannot_be_shown_any_more_are_forgotten(context: BrowserContext) -> None:
+    page = context.new_page()
+    try:
+        page.add_init_script(KEPT)
+        page.goto(f"{ORIGIN}/popup.html")
+        expect(page.locator("#notice")).to_be_visible()
+        page.wait_for_function("globalThis.forgotten === 'seen'")
+        page.wait_for_function("document.getElementById('wallet').textContent === ''")
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/missions", "/v1/draws"])
+def test_nonsense_of_a_tab_is_said(context: BrowserContext, path: str) -> None:
+    with lied_to(context, {path: {"missions": [None], "draws": None}}) as page:
+        page.locator("#tab-earn").click()
+        expect(page.locator("#notice")).to_be_visible()
+
+
+@pytest.mark.parametrize("unit", ["points", "tickets"])
+def test_a_balance_that_is_not_proved_is_missed(blank: Page, unit: str) -> None:
+    found = audit(blank, **{f"balances__{unit}": None})
+    assert "bad" in {finding["state"] for finding in found}
+
+
+def test_an_entry_of_a_closed_day_without_a_proof_is_missed(blank: Page) -> None:
+    found = audit(blank, proofs__2=None)
+    assert "bad" in {finding["state"] for finding in found}
