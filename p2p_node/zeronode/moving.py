@@ -84,7 +84,6 @@ def depart(
         if last is None:
             raise Conflict("the account has nothing here")
         return last
-    today = view.rules.day_of(now)
     if is_move:
         _require_booked(connection, wallet, home, view.rules, now)
     since = -1 if home is None else home.since_ms
