@@ -276,21 +276,22 @@ def _read_anchors(
         with closing(open_endpoints(settings["rpc"], deployment.chain_id)) as rpc:
             await verify_deployment(rpc, deployment)
             client = ZeroNodeClient(rpc, deployment)
-            service = next(
-                (
-                    each.index
-                    for each in await client.services("finalized")
-                    if compute_ledger_id(deployment.network_id, each.node_key) == ledger
-                ),
-                None,
-            )
-            if service is None:
+            # One that was retired and listed again has anchored under each of its indices.
+            places = [
+                each.index
+                for each in await client.services("finalized")
+                if compute_ledger_id(deployment.network_id, each.node_key) == ledger
+            ]
+            if not places:
                 raise _NothingFoundError("these books are of no service that the chain lists")
             limiter = trio.CapacityLimiter(AT_ONCE)
 
             async def read_one(day: int) -> None:
+                roots[day] = None
                 async with limiter:
-                    roots[day] = await client.root_of(service, day, "finalized")
+                    for place in places:
+                        if roots[day] is None:
+                            roots[day] = await client.root_of(place, day, "finalized")
 
             async with trio.open_nursery() as nursery:
                 for day in days:

@@ -109,7 +109,8 @@ class BeatWriter:
             # Written again is written once: what was recorded is a union.
             self.failures[type(error).__name__] += 1
             logger.error("beats are not written, trying again: %s", error)
-            self._take_back(batch, notes)
+            # Notes are not: what one of them did wrong must not keep uptime from being written.
+            self._take_back(batch, [])
             return False
         except trio.Cancelled:
             # Others had the database: nothing of it was begun, and `run` writes it at the end.

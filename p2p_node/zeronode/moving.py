@@ -84,7 +84,6 @@ def depart(
         if last is None:
             raise Conflict("the account has nothing here")
         return last
-    today = view.rules.day_of(now)
     if is_move:
         _require_booked(connection, wallet, home, view.rules, now)
     since = -1 if home is None else home.since_ms
@@ -211,10 +210,11 @@ def _pay_missed_days(
     """
     message = verified.message
     wallet, account = message.wallet, user_account(message.wallet)
-    booked = min(first_unbooked_day(connection, wallet), message.first_day + KEPT_DAYS)
-    paid = booked_days_of(connection, wallet, message.first_day - 1)
-    done = {each.day for each in paid if each.here}
-    for day in range(message.first_day, booked):
+    end = first_unbooked_day(connection, wallet)
+    # Stretches of the days before are gone.
+    first = max(message.first_day, end - KEPT_DAYS)
+    done = {each.day for each in booked_days_of(connection, wallet, first - 1) if each.here}
+    for day in range(first, end):
         if day in done:
             continue
         stretches = unpaid_stretches_of(connection, wallet, day)

@@ -19,7 +19,7 @@ from p2p_node.zeronode.database import AsyncDatabase, Database
 from p2p_node.zeronode.ledger import Line, Transfer, Unit, post
 from p2p_node.zeronode.ledger_check import check_books
 from protocols.ledger_records import compute_ledger_id
-from protocols.types import TimeMs
+from protocols.types import TimeMs, Wallet
 from tests.chain.network import Network, network
 from tests.p2p_node.zeronode.books import ALICE, BOB, FIRST, SERVICE, fill_books, fill_books_now
 from tests.p2p_node.zeronode.test_ledger_check import disarm
@@ -178,8 +178,13 @@ async def test_roots_are_compared_with_the_chain(
         assert status == 2
         assert "no service that the chain lists" in found["error"]
 
-        call = calls.add_service(manager.wallet, SERVICE)
-        await net.execute(net.funder, call, "listing")
+        # It was listed before, with a wallet that it has lost.
+        for call in (
+            calls.add_service(Wallet(b"o" * 20), SERVICE),
+            calls.retire_service(0),
+            calls.add_service(manager.wallet, SERVICE),
+        ):
+            await net.execute(net.funder, call, "listing")
         finalize(net)
         status, found = await run("check", *books)
         assert (status, found["anchored_days"]) == (0, 0)

@@ -46,7 +46,7 @@ from p2p_node.zeronode.moving import Arrived, arrive, depart
 from p2p_node.zeronode.nft import find_link, link
 from p2p_node.zeronode.referrals import bind_referral, find_referral
 from p2p_node.zeronode.refusals import Conflict, NotFound, NotYet
-from p2p_node.zeronode.uptime_book import Receipt, record
+from p2p_node.zeronode.uptime_book import KEPT_DAYS, Receipt, record
 from protocols.account_facts import MAX_REVOKED, AccountFacts
 from protocols.envelopes import open_envelope, seal
 from protocols.errors import ForgedError, MalformedError, RemoteError
@@ -373,6 +373,21 @@ async def test_days_that_ended_on_the_way_are_paid_on_arrival(places: list[Place
         place.note(Stretch(second(5, DAY + 1), second(9, DAY + 1)), A)
         await place.close(DAY + 1)
     assert (a.holds(), b.holds()) == ((0, 0), (190, 0))
+
+
+async def test_who_is_long_on_the_way_is_paid_for_the_days_that_are_kept(
+    places: list[Place],
+) -> None:
+    a, b, _ = places
+    a.open()
+    data = a.depart(b)
+    last = DAY + KEPT_DAYS + 3
+    for day in range(DAY, last + 1):
+        b.note(Stretch(second(35, day), second(36, day)))
+        await b.close(day)
+    assert b.holds() == (0, 0)
+    b.arrive(data, second(10, last + 1))
+    assert b.holds() == (10 * KEPT_DAYS, 0)
 
 
 def test_what_a_guest_was_given_goes_home(places: list[Place]) -> None:
