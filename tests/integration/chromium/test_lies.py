@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from scripts.extension_states import EARNING, STANDING, State
 from scripts.screenshot_extension import LOOKS, ORIGIN, shown
+from tests.integration.chromium.services import wait_for
 from tests.integration.chromium.test_modules import audit
 
 pytestmark = pytest.mark.integration
@@ -72,8 +73,8 @@ def test_numbers_that_cannot_be_shown_any_more_are_forgotten(context: BrowserCon
         page.add_init_script(KEPT)
         page.goto(f"{ORIGIN}/popup.html")
         expect(page.locator("#notice")).to_be_visible()
-        page.wait_for_function("globalThis.forgotten === 'seen'")
-        page.wait_for_function("document.getElementById('wallet').textContent === ''")
+        assert page.evaluate("globalThis.forgotten") == "seen"
+        expect(page.locator("#signed-in")).to_be_hidden()
     finally:
         page.close()
 
@@ -94,3 +95,48 @@ def test_a_balance_that_is_not_proved_is_missed(blank: Page, unit: str) -> None:
 def test_an_entry_of_a_closed_day_without_a_proof_is_missed(blank: Page) -> None:
     found = audit(blank, proofs__2=None)
     assert "bad" in {finding["state"] for finding in found}
+
+
+WELCOMED_AND_DROPPED = """
+async () => {
+  const kept = { status: undefined };
+  const local = { service: "https://127.0.0.1:1", joined: true };
+  Object.defineProperty(chrome, "storage", { value: {
+    local: { get: async (names) => ({ ...names, ...local }), set: async () => undefined },
+    session: {
+      get: async () => kept,
+      set: async (changes) => { Object.assign(kept, changes); },
+    },
+  } });
+  const key = "00".repeat(32);
+  globalThis.fetch = async () => new Response(JSON.stringify({ service: key, network: key }));
+  globalThis.WebSocket = class {
+    constructor() {
+      setTimeout(() => this.say({ t: "greet", v: 1, service: key, nonce: key }));
+    }
+    say(frame) { this.onmessage({ data: JSON.stringify(frame) }); }
+    send() {
+      const sid = "00".repeat(16);
+      this.say({ t: "welcome", sid, bound: true, earning: true, reason: "" });
+      setTimeout(() => this.onclose(), 50);
+    }
+    close() {}
+  };
+  globalThis.kept = kept;
+  const { Keeper } = await import("./lib/keeper.js");
+  new Keeper().look();
+}
+"""
+
+
+def test_whoever_is_welcomed_and_dropped_comes_back_more_and_more_slowly(
+    context: BrowserContext,
+) -> None:
+    page = context.new_page()
+    try:
+        page.goto(f"{ORIGIN}/manifest.json")
+        page.evaluate(WELCOMED_AND_DROPPED)
+        told = "globalThis.kept.status?.failures >= 3"
+        wait_for(lambda: page.evaluate(told), "three failures in a row", 8)
+    finally:
+        page.close()

@@ -109,7 +109,8 @@ export class Keeper {
     // Revoked elsewhere: no session earns until somebody signs in again.
     if (!bound) return writeSettings({ joined: false });
     const why = earning ? "waiting for the service's first question" : reason;
-    return this.#say(earning ? "connecting" : "idle", why, NO_FAILURE);
+    // Failures count until a beat: whoever is welcomed and dropped must not come back every second.
+    return this.#say(earning ? "connecting" : "idle", why, { waitMs: 0, retryAtMs: 0 });
   }
 
   #credit({ paid_ms: paidMs, earning, reason }) {
@@ -118,6 +119,7 @@ export class Keeper {
     // A first beat earns nothing yet: two make a stretch.
     const state = isPaid ? "earning" : earning ? "connecting" : "idle";
     return this.#say(state, reason, {
+      ...NO_FAILURE,
       beats: beats + 1,
       lastPaidMs: isPaid ? Date.now() : lastPaidMs,
     });
