@@ -1,5 +1,6 @@
 """What the extension makes of a service that lies, or speaks nonsense."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from scripts.extension_states import EARNING, STANDING, State
+from scripts.extension_states import ABOUT, EARNING, STANDING, State
 from scripts.screenshot_extension import LOOKS, ORIGIN, shown
 from tests.integration.chromium.services import wait_for
 from tests.integration.chromium.test_modules import audit
@@ -184,3 +185,44 @@ def test_the_first_wallet_is_remembered(context: BrowserContext) -> None:
         expect(page.locator("#other-wallet")).to_be_hidden()
         kept = page.evaluate("chrome.storage.local.get({ wallet: '' })")
         assert kept["wallet"] == STANDING["wallet"]
+
+
+CHANGED_MEANWHILE = """
+({ about, standing }) => {
+  const [old, other] = ["https://127.0.0.1:1", "https://127.0.0.1:2"];
+  const local = { service: old, joined: true, wallet: standing.wallet };
+  const heard = [];
+  Object.defineProperty(chrome, "storage", { value: {
+    local: {
+      get: async (names) => ({ ...names, ...local }),
+      set: async (changes) => { Object.assign(local, changes); },
+    },
+    session: { get: async () => ({}), set: async () => undefined, remove: async () => undefined },
+    onChanged: { addListener: (listener) => heard.push(listener) },
+  } });
+  const answer = async (url) => {
+    const { origin, pathname } = new URL(url);
+    if (pathname === "/v1/service") return about;
+    if (pathname === "/v1/tokens/nonce") return { nonce: "00".repeat(32) };
+    if (pathname === "/v1/tokens") return { token: "t" };
+    if (pathname !== "/v1/account") return {};
+    if (origin === other) return { ...standing, tickets: 22 };
+    local.service = other;
+    for (const listener of heard) listener({ service: { newValue: other } }, "local");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return { ...standing, tickets: 11 };
+  };
+  globalThis.fetch = async (url) => new Response(JSON.stringify(await answer(url)));
+}
+"""
+
+
+def test_numbers_of_the_service_before_are_not_shown(context: BrowserContext) -> None:
+    page = context.new_page()
+    try:
+        told = json.dumps({"about": ABOUT, "standing": STANDING})
+        page.add_init_script(f"({CHANGED_MEANWHILE})({told})")
+        page.goto(f"{ORIGIN}/popup.html")
+        expect(page.locator("#tickets")).to_have_text("22", timeout=3_000)
+    finally:
+        page.close()
