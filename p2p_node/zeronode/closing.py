@@ -13,6 +13,7 @@ from p2p_node.zeronode.errors import DatabaseError
 from p2p_node.zeronode.homes import choose_homes, is_home
 from p2p_node.zeronode.parts import Service
 from p2p_node.zeronode.referrals import make_share_finder, settle_gates
+from protocols.errors import KaisarError
 from protocols.types import TimeMs, Wallet
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ async def settle_referrals(service: Service) -> None:
     while True:
         try:
             cursor = await _settle(service, cursor)
-        except DatabaseError as error:
+        except KaisarError as error:
+            # Also a fault of ours: sessions and everything else go on.
             logger.error("referrals wait: %s", error)
         await trio.sleep(SETTLE_SECONDS)
 
@@ -62,7 +64,7 @@ async def close_days(service: Service, holders: Holders | None) -> None:
     while True:
         try:
             has_closed = await close_next_day(service, holders)
-        except DatabaseError as error:
+        except KaisarError as error:
             logger.error("a day waits to be closed: %s", error)
             await trio.sleep(RETRY_SECONDS)
         else:

@@ -31,6 +31,7 @@ export function bindActions(popup) {
     await chrome.runtime.sendMessage("try now");
     await popup.refresh();
   });
+  once("accept-wallet", "click", () => popup.acceptWallet());
   once("check-in", "click", async () => {
     const { units } = await popup.caller.call("POST", "/v1/account/check-in");
     await popup.refresh();
@@ -159,7 +160,7 @@ async function signOut(popup) {
     if (!(error instanceof ServiceError)) throw error;
   }
   await forgetKey();
-  await writeSettings({ joined: false, signingInUntil: 0, paused: false });
+  await writeSettings({ joined: false, signingInUntil: 0, paused: false, wallet: "" });
   location.reload();
 }
 

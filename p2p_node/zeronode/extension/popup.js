@@ -14,6 +14,7 @@ import {
   readSettings,
   readStatus,
   writeSeen,
+  writeSettings,
 } from "./lib/settings.js";
 import { bindTabs } from "./tabs.js";
 import { showAccount, showServices } from "./view/account.js";
@@ -28,17 +29,25 @@ const REFRESH_MS = 15_000;
 
 const NEWEST_ENTRIES = 20;
 
+/** Stands for the service until it has answered. */
+const NOBODY = Object.freeze({
+  origin: "",
+  call: async () => {
+    throw new ServiceError("the service has not answered yet");
+  },
+});
+
 /**
  * All that the page knows. `offsetMs` is what the service's clock is ahead of ours.
  * @typedef {{settings: import("./lib/settings.js").Settings, status: object, key: object,
- *   caller: Caller|null, about: object|null, standing: object|null, offsetMs: number}} Page
+ *   caller: Caller, about: object|null, standing: object|null, offsetMs: number}} Page
  */
 export class Popup {
   constructor() {
     this.settings = null;
     this.status = undefined;
     this.key = null;
-    this.caller = null;
+    this.caller = NOBODY;
     this.about = null;
     this.standing = null;
     this.offsetMs = 0;
@@ -116,7 +125,7 @@ export class Popup {
     const { service, joined } = this.settings;
     if (!joined) return;
     try {
-      if (this.caller?.origin !== service) {
+      if (this.caller.origin !== service) {
         this.about = await visit(service);
         const pin = { service: fromHex(this.about.service, 32), network: fromHex(this.about.network, 32) };
         this.caller = new Caller(service, this.key, pin);
@@ -124,15 +133,20 @@ export class Popup {
       await this.#arrive();
       const standing = await this.caller.call("GET", "/v1/account");
       const atMs = Date.now();
-      this.#take({ about: this.about, standing, atMs });
-      await writeSeen({ service, about: this.about, standing, atMs });
-      if (this.isStale) this.warn("");
-      this.isStale = false;
-      show("other-service", false);
+      if (service === this.settings.service) {
+        this.#take({ about: this.about, standing, atMs });
+        await writeSeen({ service, about: this.about, standing, atMs });
+        if (!this.settings.wallet) await this.acceptWallet();
+        if (this.isStale) this.warn("");
+        this.isStale = false;
+        show("other-service", false);
+      }
     } catch (error) {
       this.isStale = true;
       this.fail(error);
     }
+    // Somebody chose another one meanwhile: its numbers are wanted, not these.
+    if (service !== this.settings.service) return this.#refresh();
     this.showAll();
     await this.#fillTab();
   }
@@ -146,6 +160,14 @@ export class Popup {
       if (!(error instanceof ServiceError)) throw error;
       this.warn(`Your account could not be moved here: ${error.message}.`);
     }
+  }
+
+  /** Take the wallet that the service names for the right one. */
+  async acceptWallet() {
+    const { wallet } = this.standing;
+    this.settings = { ...this.settings, wallet };
+    await writeSettings({ wallet });
+    this.showAll();
   }
 
   /** Do something that may fail for reasons that people should read. */
@@ -184,7 +206,7 @@ export class Popup {
   /** Fetch what a tab shows beside the account; later, if the account is not there yet. */
   async openTab(tab) {
     this.tab = tab;
-    if (!this.caller || !this.standing) return;
+    if (!this.caller.origin || !this.standing) return;
     this.filled = `${tab} of ${this.caller.origin}`;
     try {
       if (tab === "earn") await this.#fetchEarn();
@@ -196,7 +218,7 @@ export class Popup {
   }
 
   async #fillTab() {
-    if (this.filled !== `${this.tab} of ${this.caller?.origin}`) await this.openTab(this.tab);
+    if (this.filled !== `${this.tab} of ${this.caller.origin}`) await this.openTab(this.tab);
   }
 
   async #fetchEarn() {
@@ -241,7 +263,11 @@ export class Popup {
         isWaiting ? "Waiting for your signature on the page that opened." : moving,
       );
     }
+    const isOther = settings.joined && standing && settings.wallet && settings.wallet !== standing.wallet;
+    show("other-wallet", Boolean(isOther));
     if (!standing) return;
+    say("known-wallet", settings.wallet);
+    say("shown-wallet", standing.wallet);
     showToday(standing, about);
     showEarn(standing, about);
     showAccount(standing, about, settings);

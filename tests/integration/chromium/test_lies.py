@@ -140,3 +140,47 @@ def test_whoever_is_welcomed_and_dropped_comes_back_more_and_more_slowly(
         wait_for(lambda: page.evaluate(told), "three failures in a row", 8)
     finally:
         page.close()
+
+
+@contextmanager
+def opened(context: BrowserContext, state: State) -> Iterator[Page]:
+    with shown(context, state, LOOKS[0]) as page:
+        yield page
+
+
+def test_signing_out_needs_no_service(context: BrowserContext) -> None:
+    away = State("away", EARNING, is_seen=True, is_reachable=False)
+    with opened(context, away) as page:
+        fingerprint = page.locator("#settings [data-fill=fingerprint]")
+        before = fingerprint.text_content()
+        page.locator("#tab-settings").click()
+        for _ in range(2):
+            page.locator("#sign-out").click()
+        expect(fingerprint).not_to_have_text(before or "", use_inner_text=False)
+        expect(fingerprint).not_to_have_text("…", use_inner_text=False)
+
+
+def test_what_needs_the_service_says_that_it_is_away(context: BrowserContext) -> None:
+    with opened(context, State("away", EARNING, is_seen=True, is_reachable=False)) as page:
+        page.locator("#check-in").click()
+        expect(page.locator("#notice")).to_contain_text("The service has not answered yet")
+
+
+def test_another_wallet_than_before_is_pointed_out(context: BrowserContext) -> None:
+    other = {"wallet": "0x" + "11" * 20}
+    with opened(context, State("other", EARNING, settings=other)) as page:
+        expect(page.locator("#other-wallet")).to_be_visible()
+        expect(page.locator("#known-wallet")).to_have_text(other["wallet"])
+        expect(page.locator("#shown-wallet")).to_have_text(STANDING["wallet"])
+        page.locator("#accept-wallet").click()
+        expect(page.locator("#other-wallet")).to_be_hidden()
+        kept = page.evaluate("chrome.storage.local.get({ wallet: '' })")
+        assert kept["wallet"] == STANDING["wallet"]
+
+
+def test_the_first_wallet_is_remembered(context: BrowserContext) -> None:
+    with opened(context, State("first", EARNING)) as page:
+        expect(page.locator("#wallet")).to_have_text(STANDING["wallet"], use_inner_text=False)
+        expect(page.locator("#other-wallet")).to_be_hidden()
+        kept = page.evaluate("chrome.storage.local.get({ wallet: '' })")
+        assert kept["wallet"] == STANDING["wallet"]

@@ -19,13 +19,13 @@ from p2p_node.zeronode.anchoring import Anchoring
 from p2p_node.zeronode.beat_writer import BeatWriter
 from p2p_node.zeronode.client import ServiceRefusal
 from p2p_node.zeronode.database import AsyncDatabase, Database
-from p2p_node.zeronode.errors import DatabaseError
+from p2p_node.zeronode.errors import DatabaseError, KeyReusedError
 from p2p_node.zeronode.setting_list import ZERONODE_SETTINGS
 from p2p_node.zeronode.uptime_book import Receipt, stretches_of
 from p2p_node.zeronode.web_settings import find_household
 from protocols.types import NodeKey, TimeMs, Wallet
 from protocols.uptime import Stretch
-from tests.p2p_node.zeronode.serving import RULES, Serving
+from tests.p2p_node.zeronode.serving import RULES, Serving, serve
 from tests.p2p_node.zeronode.test_web import (
     QUICK,
     exchange,
@@ -214,3 +214,17 @@ async def test_key_that_is_revoked_while_it_says_hello_earns_nothing(
         monkeypatch.setattr(inner.reading, "read", read)
         async with client.session(bytes(16)) as session:
             assert [(await session.answer()).paid_ms for _ in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["settle_gates", "find_day"])
+async def test_duty_that_cannot_go_on_ends_nothing_else(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise KeyReusedError("a fault of ours")
+
+    monkeypatch.setattr(f"p2p_node.zeronode.closing.{name}", fail)
+    async with serve(tmp_path) as running, running.client(1, 1) as client:
+        await trio.sleep(0.1)
+        assert (await client.account())["wallet"]
+    assert "a fault of ours" in caplog.text

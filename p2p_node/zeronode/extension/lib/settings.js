@@ -1,7 +1,7 @@
 /**
  * What the extension remembers, all of it in chrome.storage, on this machine only.
  *
- * `local` (kept): service, paused, joined, signingInUntil, pins, moving.
+ * `local` (kept): service, paused, joined, signingInUntil, pins, moving, wallet.
  * `session` (gone with the browser): status, and seen, the numbers that the popup showed last.
  * Worker and popup speak through it: whoever changes a setting, the other hears of it.
  */
@@ -21,11 +21,13 @@ const DEFAULTS = Object.freeze({
   pins: {},
   // A departure that the new home has not taken in yet.
   moving: null,
+  // Of the account that was seen first: a service that names another one is pointed out.
+  wallet: "",
 });
 
 /**
  * @typedef {{service: string, paused: boolean, joined: boolean, signingInUntil: number,
- *   pins: Object<string, Pin>, moving: Moving|null}} Settings
+ *   pins: Object<string, Pin>, moving: Moving|null, wallet: string}} Settings
  * @typedef {{departure: string, to: string}} Moving `to` is the new home's key
  * @typedef {{service: string, network: string}} Pin both 64 hex digits
  * @returns {Promise<Settings>}
