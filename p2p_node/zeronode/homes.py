@@ -5,11 +5,13 @@ a service which was not there then learns of it.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Column, Connection, insert, select, update
 
-from p2p_node.zeronode.accounts import parse_wallet, wallet_text
+from p2p_node.zeronode.account_tables import accounts
+from p2p_node.zeronode.accounts import find_account, parse_wallet, wallet_text
 from p2p_node.zeronode.network_tables import batches_taken, departures, homes
 from p2p_node.zeronode.refusals import Conflict
 from protocols.types import NodeKey, TimeMs, Wallet
@@ -71,7 +73,7 @@ def hear_opening(
     listed: Collection[NodeKey] = frozenset(),
 ) -> None:
     """Take another service's claim into account; one that does not hold is answered with ours."""
-    found = find_home(connection, opening.wallet)
+    found = _find_claim(connection, opening.wallet, own)
     home = hear_claim(found, service, opening.opened_ms, now, listed)
     if home != found:
         set_home(connection, opening.wallet, home, 0)
@@ -89,15 +91,35 @@ def hear_of_move(
     That an account comes here is believed of its departure only, which brings what it has: until
     then it counts as at home where it was, so that it does not begin anew here.
     """
-    found = find_home(connection, move.wallet)
     if move.destination == own:
-        # It was there before it left.
-        since = TimeMs(max(0, move.moved_ms - 1))
-        home: Home | None = hear_claim(found, service, since, now)
-    else:
-        home = hear_move(found, service, move, now)
-    if home is not None and home != found and home.service != own:
+        known = _find_claim(connection, move.wallet, own)
+        claim = hear_claim(known, service, move.moved_ms, now)
+        if claim != known:
+            # It was there before it left.
+            before = replace(claim, since_ms=TimeMs(max(0, move.moved_ms - 1)))
+            set_home(connection, move.wallet, before, 0)
+        return
+    found = find_home(connection, move.wallet)
+    home = hear_move(found, service, move, now)
+    if home is not None and home != found:
         set_home(connection, move.wallet, home, 0)
+
+
+def _find_claim(connection: Connection, wallet: Wallet, own: NodeKey) -> Home | None:
+    """Return a home as claims are measured by."""
+    found = find_home(connection, wallet)
+    account = find_account(connection, wallet)
+    if found is None or account is None or found.service != own:
+        return found
+    return replace(found, since_ms=_measure_claim(found.since_ms, account.opened_ms))
+
+
+def _measure_claim(since_ms: int, opened_ms: int | None) -> TimeMs:
+    """Return the time of a claim: an account that came here later is as old as it was, and a
+    millisecond older than the claim of where it was opened."""
+    if opened_ms is None or since_ms <= opened_ms:
+        return TimeMs(since_ms)
+    return TimeMs(max(0, opened_ms - 1))
 
 
 def set_home(connection: Connection, wallet: Wallet, home: Home, first_day: int) -> None:
@@ -156,13 +178,17 @@ def take_openings(
 ) -> tuple[Opening, ...]:
     """Return claims of this service that others were not told, and note that they are told now."""
     rows = connection.execute(
-        select(homes.c.wallet, homes.c.since_ms)
+        select(homes.c.wallet, homes.c.since_ms, accounts.c.opened_ms)
+        .outerjoin(accounts, accounts.c.wallet == homes.c.wallet)
         .where(homes.c.told_ms == 0, homes.c.service == own.hex())
         .order_by(homes.c.wallet)
         .limit(limit)
     ).all()
     _note_told(connection, homes.c.wallet, [row.wallet for row in rows], now)
-    return tuple(Opening(parse_wallet(row.wallet), TimeMs(row.since_ms)) for row in rows)
+    return tuple(
+        Opening(parse_wallet(row.wallet), _measure_claim(row.since_ms, row.opened_ms))
+        for row in rows
+    )
 
 
 def take_moves(connection: Connection, now: TimeMs, limit: int) -> tuple[Move, ...]:

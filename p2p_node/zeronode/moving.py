@@ -39,7 +39,7 @@ from protocols.envelopes import Verified, seal
 from protocols.types import NodeKey, TimeMs, Wallet
 from protocols.uptime import compute_day
 from protocols.uptime_gossip import ServiceView, check_departure
-from protocols.uptime_homes import Home
+from protocols.uptime_homes import SETTLED_MS, Home
 from protocols.uptime_messages import Departure
 from protocols.zeronode_rules import ZeroNodeRules
 
@@ -188,7 +188,11 @@ def _take_home(
         is_claim = home.service == own and not _has_come_home(connection, message.wallet)
         if not is_claim:
             return False
-    set_home(connection, message.wallet, Home(own, message.departed_ms, now), message.first_day)
+    # Whoever was claimed elsewhere before it was opened there, and moved before that was known, is
+    # at home in one place all the same.
+    settled = TimeMs(max(now, message.opened_ms + SETTLED_MS))
+    home = Home(own, message.departed_ms, settled)
+    set_home(connection, message.wallet, home, message.first_day)
     return True
 
 

@@ -27,10 +27,12 @@ from p2p_node.zeronode.homes import (
     choose_homes,
     claim_home,
     find_home,
+    hear_of_move,
     hear_opening,
     is_home,
     require_home,
     take_moves,
+    take_openings,
 )
 from p2p_node.zeronode.ledger import (
     Line,
@@ -544,6 +546,44 @@ def test_what_came_of_an_invitation_here_is_kept(places: list[Place]) -> None:
         found = find_referral(connection, ALICE)
     assert found is not None
     assert found.granted_day == DAY
+
+
+def gossip(places: list[Place], now: TimeMs) -> None:
+    """Everybody tells everybody, until nothing is left to tell."""
+    for _ in range(9):
+        told = [(place, *tell(place, now)) for place in places]
+        for sender, openings, moves in told:
+            for place in places:
+                if place is sender:
+                    continue
+                with place.database.transaction() as connection:
+                    for opening in openings:
+                        hear_opening(connection, sender.service, opening, place.service, now)
+                    for move in moves:
+                        hear_of_move(connection, sender.service, move, place.service, now)
+
+
+def tell(place: Place, now: TimeMs) -> tuple[tuple[Opening, ...], tuple[Move, ...]]:
+    with place.database.transaction() as connection:
+        return take_openings(connection, place.service, now, 10), take_moves(connection, now, 10)
+
+
+@pytest.mark.parametrize("late", [-20, -1, 0, 1, 20])
+def test_who_signs_in_at_two_and_moves_at_once_has_one_home(places: list[Place], late: int) -> None:
+    a, b, c = places
+    a.open()
+    b.arrive(a.depart(b, TimeMs(NOW + 30)), TimeMs(NOW + 31))
+    c.open(now=TimeMs(NOW + late))
+    gossip(places, TimeMs(NOW + 40))
+    homes = []
+    for place in places:
+        with place.database.reading() as connection:
+            if is_home(connection, ALICE, place.service):
+                homes.append(place)
+    # Where it was opened first, or where it went from there.
+    assert len(homes) == 1
+    if abs(late) > 1:
+        assert homes[0] is (c if late < 0 else b)
 
 
 def test_an_account_is_as_old_as_it_was(places: list[Place]) -> None:
