@@ -31,7 +31,8 @@ USUAL_ENTRIES: Final = 50
 
 async def list_entries(service: Service, call: Call) -> Mapping[str, Any]:
     """Return the account's next or newest entries, each with its proof if a closed day has it."""
-    return await service.archive.read(_list_entries, service, call)
+    async with service.turns.take(call.wallet):
+        return await service.archive.read(_list_entries, service, call)
 
 
 def _list_entries(connection: Connection, service: Service, call: Call) -> Mapping[str, Any]:
@@ -50,7 +51,8 @@ def _list_entries(connection: Connection, service: Service, call: Call) -> Mappi
 
 async def prove_balances(service: Service, call: Call) -> Mapping[str, Any]:
     """Prove what the account had when a day was closed: that day, or the last one."""
-    return await service.archive.read(_prove_balances, service, call)
+    async with service.turns.take(call.wallet):
+        return await service.archive.read(_prove_balances, service, call)
 
 
 def _prove_balances(connection: Connection, service: Service, call: Call) -> Mapping[str, Any]:

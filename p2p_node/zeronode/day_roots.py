@@ -138,7 +138,7 @@ class Prover:
         None where the day is not closed, or where no entry had touched that balance.
         """
         closed = read_day(connection, day)
-        if closed is None or not closed.summary.balances:
+        if closed is None or not _was_touched(connection, account, unit, closed.last):
             return None
         known = self._balances.get(day)
         if known is None:
@@ -159,6 +159,16 @@ class _Balances:
     values: dict[tuple[str, Unit], int]
     places: dict[tuple[str, Unit], int]
     tree: MerkleTree
+
+
+def _was_touched(connection: Connection, account: str, unit: Unit, last: int) -> bool:
+    """Whether the account had such a balance then: asked first, as reading all takes long."""
+    touching = (
+        select(lines.c.number)
+        .where(lines.c.account == account, lines.c.unit == unit, lines.c.number <= last)
+        .limit(1)
+    )
+    return connection.execute(touching).first() is not None
 
 
 def _keep(trees: OrderedDict[int, Any], day: int, tree: object, kept: int) -> None:

@@ -26,6 +26,7 @@ from p2p_node.zeronode.settings import ZeroNodeSettings
 from p2p_node.zeronode.standing import Live, NextDraw, read_standing
 from p2p_node.zeronode.tokens import Tokens
 from p2p_node.zeronode.transcript_cache import TranscriptCache
+from p2p_node.zeronode.turns import Turns
 from protocols.types import NetworkId, NodeKey, TimeMs, Wallet
 from protocols.zeronode_rules import ZeroNodeRules
 
@@ -97,6 +98,8 @@ class Service:
     version: str
     public_url: str = ""
     origins: frozenset[str] = frozenset()
+    turns: Turns = field(default_factory=Turns)
+    """For what the archive is asked by accounts."""
     listed: Callable[[], frozenset[NodeKey]] = frozenset
     """The services that the chain lists now; none without a chain."""
 

@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from p2p_node.zeronode.anchoring import Anchoring
 from p2p_node.zeronode.beat_writer import BeatWriter
 from p2p_node.zeronode.client import ServiceRefusal
 from p2p_node.zeronode.database import AsyncDatabase, Database
+from p2p_node.zeronode.day_roots import Prover
 from p2p_node.zeronode.errors import DatabaseError, KeyReusedError
+from p2p_node.zeronode.ledger import Unit, user_account
 from p2p_node.zeronode.setting_list import ZERONODE_SETTINGS
 from p2p_node.zeronode.uptime_book import Receipt, stretches_of
 from p2p_node.zeronode.web_settings import find_household
 from protocols.types import NodeKey, TimeMs, Wallet
 from protocols.uptime import Stretch
+from tests.p2p_node.zeronode.books import BOB, FIRST, fill_books
 from tests.p2p_node.zeronode.serving import RULES, Serving, serve
 from tests.p2p_node.zeronode.test_web import (
     QUICK,
@@ -228,3 +232,45 @@ async def test_duty_that_cannot_go_on_ends_nothing_else(
         await trio.sleep(0.1)
         assert (await client.account())["wallet"]
     assert "a fault of ours" in caplog.text
+
+
+async def test_who_asks_for_many_proofs_holds_up_nobody_else(
+    service: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_slow(*_: Any) -> dict[str, Any]:
+        time.sleep(0.1)
+        return {"entries": [], "proofs": []}
+
+    monkeypatch.setattr("p2p_node.zeronode.api_ledger._list_entries", be_slow)
+    async with service.client(1, 1) as greedy, service.client(2, 2) as other:
+        for client in (greedy, other):
+            await client.account()
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(greedy.call, "GET", "/v1/account/ledger")
+            await trio.sleep(0.2)
+            with trio.fail_after(1):
+                await other.call("GET", "/v1/account/ledger")
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(5):
+            while len(service.service.turns):
+                await trio.sleep(0.05)
+
+
+async def test_balance_that_never_was_is_denied_at_no_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Database.open(f"sqlite:///{tmp_path / 'books.sqlite'}")
+    await fill_books(opened)
+    read = Mock(side_effect=AssertionError("all balances were read"))
+    monkeypatch.setattr("p2p_node.zeronode.day_roots._read_balances", read)
+    with opened.reading() as connection:
+        prover = Prover()
+        for account, day in (
+            (user_account(Wallet(b"\x77" * 20)), FIRST),
+            (user_account(BOB), FIRST),
+        ):
+            assert prover.prove_balance(connection, account, Unit.POINTS, day) is None
+        with pytest.raises(AssertionError, match="all balances"):
+            prover.prove_balance(connection, user_account(BOB), Unit.POINTS, FIRST + 1)
+    opened.close()
