@@ -126,10 +126,12 @@ ROUTES: Final[Sequence[Route[Service]]] = (
             came_from=SERVICE,
             points_units=UNITS,
             tickets=TICKETS,
-            is_home=flag("Whether the account is at home here since."),
+            is_home=flag(
+                "Whether the account is at home here since. If not, bring it again later."
+            ),
         ),
         body=fields(departure=DEPARTURE),
         is_private=True,
-        refusals={409: "It is of another account, or not of the account's home."},
+        refusals={409: "It is of another account."},
     ),
 )

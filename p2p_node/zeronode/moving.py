@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 
 from nacl.signing import SigningKey
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from p2p_node.zeronode.account_facts_book import read_facts, restore_facts
 from p2p_node.zeronode.accounts import (
@@ -134,9 +134,10 @@ def arrive(
 ) -> Arrived:
     """Let an account that asks for it arrive with a departure; the same one again changes nothing.
 
-    One that is older than what is known of the account's home brings its balances only.
+    One that is older than what is known of the account's home, or of a service that is not known to
+    be that, brings its balances only. Once it is known, the same departure brings the account.
     MalformedError or ForgedError for what is no departure of a listed service to this one; Conflict
-    for one of another account, or of a service that is not the account's home.
+    for one of another account.
     """
     verified = check_departure(view, data, own, now)
     message, service = verified.message, verified.signer
@@ -146,7 +147,7 @@ def arrive(
     known = connection.execute(
         select(arrivals.c.is_move).where(arrivals.c.digest == digest)
     ).one_or_none()
-    if known is not None:
+    if known is not None and (known.is_move or not message.facts):
         return Arrived(service, message.points, message.tickets, known.is_move)
     is_move = bool(message.facts) and _take_home(connection, verified, own, now)
     open_account(connection, wallet, message.opened_ms)
@@ -161,6 +162,11 @@ def arrive(
     if is_move:
         restore_facts(connection, wallet, AccountFacts.decode(message.facts), now)
         _pay_missed_days(connection, verified, view, now)
+    if known is not None:
+        connection.execute(
+            update(arrivals).where(arrivals.c.digest == digest).values(is_move=is_move)
+        )
+        return Arrived(service, message.points, message.tickets, is_move)
     connection.execute(
         insert(arrivals).values(
             digest=digest,
@@ -176,14 +182,15 @@ def arrive(
 def _take_home(
     connection: Connection, verified: Verified[Departure], own: NodeKey, now: TimeMs
 ) -> bool:
-    """Be the account's home from now on; False if the departure is older than what is known.
+    """Be the account's home from now on; False if the departure is older than what is known, or
+    the account is known to be at home with a third service.
 
     Where the account signed in here first, which was taken for the beginning, the departure holds.
     """
     message = verified.message
     home = find_home(connection, message.wallet)
     if home is not None and home.service not in (own, verified.signer):
-        raise Conflict("the departure is not of the account's home", home.service.hex())
+        return False
     if home is not None and home.since_ms >= message.departed_ms:
         is_claim = home.service == own and not _has_come_home(connection, message.wallet)
         if not is_claim:

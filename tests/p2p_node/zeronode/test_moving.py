@@ -301,15 +301,25 @@ def test_there_and_back_and_an_old_departure_again(places: list[Place]) -> None:
     assert a.moved(B) + b.moved(A) == 0
 
 
-def test_an_arrival_that_comes_too_late_to_be_a_home(places: list[Place]) -> None:
+def test_balances_arrive_also_where_another_home_is_known(places: list[Place]) -> None:
     a, b, _ = places
     a.open()
+    a.earn("m:1", 5_000)
     first = a.depart(b)
-    # The account never brought it, signed in at B, which holds it for A's.
     with b.database.transaction() as connection:
         hear_opening(connection, C, Opening(ALICE, NOW), B, NOW)
-    with pytest.raises(Conflict, match="not of the account's home"):
-        b.arrive(first)
+    for _ in range(2):
+        assert b.arrive(first) == Arrived(A, 5_000, 0, False)
+        assert b.holds() == (5_000, 0)
+    # It had come from C to A, which is heard of only now.
+    with b.database.transaction() as connection:
+        assert not is_home(connection, ALICE, B)
+        hear_of_move(connection, C, Move(ALICE, A, NOW), B, NOW)
+    for _ in range(2):
+        assert b.arrive(first) == Arrived(A, 5_000, 0, True)
+        assert b.holds() == (5_000, 0)
+    with b.database.reading() as connection:
+        assert is_home(connection, ALICE, B)
 
 
 def test_a_day_that_is_not_booked_keeps_the_account(places: list[Place]) -> None:
