@@ -4,7 +4,6 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -237,8 +236,10 @@ async def test_duty_that_cannot_go_on_ends_nothing_else(
 async def test_who_asks_for_many_proofs_holds_up_nobody_else(
     service: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    never = threading.Event()
+
     def be_slow(*_: Any) -> dict[str, Any]:
-        time.sleep(0.1)
+        never.wait(0.1)
         return {"entries": [], "proofs": []}
 
     monkeypatch.setattr("p2p_node.zeronode.api_ledger._list_entries", be_slow)
