@@ -223,6 +223,6 @@ def test_numbers_of_the_service_before_are_not_shown(context: BrowserContext) ->
         told = json.dumps({"about": ABOUT, "standing": STANDING})
         page.add_init_script(f"({CHANGED_MEANWHILE})({told})")
         page.goto(f"{ORIGIN}/popup.html")
-        expect(page.locator("#tickets")).to_have_text("22", timeout=3_000)
+        expect(page.locator("#tickets")).to_have_text("22", timeout=10_000)
     finally:
         page.close()
