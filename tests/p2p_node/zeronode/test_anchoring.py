@@ -171,23 +171,19 @@ async def test_a_block_that_is_taken_back_loses_no_root(database: Database) -> N
         scene.close(day)
         chain = scene.chain
         assert isinstance(chain, Devchain)
-        done: list[int] = []
-
-        async def step() -> None:
-            done.append(await scene.make().step())
-
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(step)
+                nursery.start_soon(scene.make().run)
                 while await scene.client.root_of(0, day) is None:
                     await trio.sleep(0.01)
                 chain.rewind(1, keep_transactions=False)
                 chain.mine(chain.head().timestamp + 7)
                 assert await scene.client.root_of(0, day) is None
                 async with scene.mining():
-                    while not done:
+                    while scene.noted(day) is None:
                         await trio.sleep(0.01)
-        assert done == [1]
+                nursery.cancel_scope.cancel()
+        assert scene.noted(day) == AnchoredRoot(day, 0, root_of(day), NOW)
         assert await scene.client.root_of(0, day, "finalized") == root_of(day)
 
 
