@@ -1,12 +1,13 @@
 """Leaving one service for another, over HTTP and with the database in its own thread."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from protocols.types import NodeKey
 from protocols.zeronode_rules import UNITS_PER_POINT
-from tests.p2p_node.zeronode.serving import make_key, serve
+from tests.p2p_node.zeronode.serving import RULES, make_key, serve
 
 pytestmark = pytest.mark.integration
 
@@ -15,9 +16,11 @@ async def test_points_go_along_and_arrive_once(tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
     listed = frozenset(NodeKey(bytes(make_key(node).verify_key)) for node in (98, 99))
+    # So long a day that none ends during the test.
+    rules = replace(RULES, day_ms=1_000 * 86_400_000)
     async with (
-        serve(tmp_path / "old", node=98) as old,
-        serve(tmp_path / "new", node=99) as new,
+        serve(tmp_path / "old", rules=rules, node=98) as old,
+        serve(tmp_path / "new", rules=rules, node=99) as new,
         old.client(1, 1) as leaving,
         new.client(1, 1) as arriving,
     ):
