@@ -11,8 +11,8 @@ others go on; `work.dropped` says why. The next job tries it again.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -74,6 +74,9 @@ class DeviceGroup:
         self._backends = tuple(backends)
         self._workers = tuple(ComputeWorker(backend) for backend in backends)
         self._reservation = reservation or Reservation()
+        self._jobs: set[trio.CancelScope] = set()
+        self._job_ended = trio.lowlevel.ParkingLot()
+        self._closed = False
 
     def describe(self) -> tuple[DeviceInfo, ...]:
         """Say what each device is."""
@@ -134,35 +137,61 @@ class DeviceGroup:
 
         Makes B resident first where it is not. `window_s` and `limit_s` as in
         `ComputeBackend.run`. Cancellation gives the job up on all devices. Raises
-        NoDeviceLeftError, and DeviceBusyError as `prepare` does. At the end of the block every
-        work is closed, whatever happened.
+        NoDeviceLeftError, and DeviceBusyError as `prepare` does, and when the group is closed
+        meanwhile. At the end of the block every work is closed, whatever happened.
         """
-        async with self._reservation.use(wait_s):
-            group = GroupWork(dict(enumerate(self._workers)))
+        with self._while_open():
+            async with self._reservation.use(wait_s):
+                group = GroupWork(dict(enumerate(self._workers)))
 
-            async def run(device: int, worker: ComputeWorker) -> None:
-                shape = await worker.prepare(b_seed, k, n)
-                job = ComputeJob(shape, b_seed, nonce, provider, device)
-                # Put down at once, so that it is closed also when another device's task ends this.
-                group.works[device] = await worker.run(job, window_s=window_s, limit_s=limit_s)
+                async def run(device: int, worker: ComputeWorker) -> None:
+                    shape = await worker.prepare(b_seed, k, n)
+                    job = ComputeJob(shape, b_seed, nonce, provider, device)
+                    # Put down at once, so that it is closed also when another's task ends this.
+                    group.works[device] = await worker.run(job, window_s=window_s, limit_s=limit_s)
 
+                try:
+                    _, group.dropped = await _gather(
+                        {
+                            device: partial(run, device, worker)
+                            for device, worker in enumerate(self._workers)
+                        }
+                    )
+                    if not group.works:
+                        raise NoDeviceLeftError(group.dropped)
+                    yield group
+                finally:
+                    await group.close()
+
+    @contextmanager
+    def _while_open(self) -> Iterator[None]:
+        """Do the block, or what `close` leaves of it; DeviceBusyError if that is not all."""
+        if self._closed:
+            raise DeviceBusyError("the devices are closed")
+        with trio.CancelScope() as scope:
+            self._jobs.add(scope)
             try:
-                _, group.dropped = await _gather(
-                    {
-                        device: partial(run, device, worker)
-                        for device, worker in enumerate(self._workers)
-                    }
-                )
-                if not group.works:
-                    raise NoDeviceLeftError(group.dropped)
-                yield group
+                yield
             finally:
-                await group.close()
+                self._jobs.discard(scope)
+                self._job_ended.unpark_all()
+        if scope.cancelled_caught:
+            raise DeviceBusyError("the devices were closed during a job")
 
     async def close(self) -> None:
-        """Close all backends, also when cancelled. One that hangs is left behind."""
-        self._reservation.close()
+        """Give running jobs up, then close all backends, also when cancelled.
+
+        One that hangs is left behind.
+        """
+        self._closed = True
+        for scope in self._jobs:
+            scope.cancel()
         with trio.CancelScope(shield=True):
+            # A backend that is closed under a call would pull the memory from under its thread.
+            with trio.move_on_after(GIVE_UP_SECONDS):
+                while self._jobs:
+                    await self._job_ended.park()
+            self._reservation.close()
             async with trio.open_nursery() as nursery:
                 for backend in self._backends:
                     nursery.start_soon(_close_backend, backend)

@@ -440,6 +440,31 @@ async def test_the_group_closes_its_backends() -> None:
     assert [backend.closed for backend in backends] == [1, 1]
 
 
+async def test_closing_gives_a_running_job_up_before_its_memory_goes() -> None:
+    """A node that stops in the middle of passes: the thread must not find its rounds gone."""
+    group = DeviceGroup([NumpyBackend(rows=16)])
+    passing = trio.Event()
+
+    async def serve() -> None:
+        async with group.work(**{**JOB, "k": 64, "n": 48}) as work:  # type: ignore[arg-type]
+            passing.set()
+            await work.run_passes(NONCE, window_s=PATIENCE, limit_s=PATIENCE)
+
+    async def expect_end() -> None:
+        with pytest.raises(DeviceBusyError, match="closed during a job"):
+            await serve()
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(expect_end)
+            await passing.wait()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            await group.close()
+        with pytest.raises(DeviceBusyError, match="the devices are closed"):
+            async with group.work(**{**JOB, "k": 64, "n": 48}):  # type: ignore[arg-type]
+                pytest.fail("closed")
+
+
 async def test_devices_describe_themselves() -> None:
     group = make_group(HeldBackend(), HeldBackend())
     assert [info.name for info in group.describe()] == ["held", "held"]
