@@ -248,6 +248,11 @@ class TransactionManager:
             flight.receipt = None
             receipt = await self._find_receipt(flight) if used > flight.nonce else None
             if receipt is not None:
+                if flight.landed_in not in (None, receipt.block_number):
+                    _log.warning(
+                        "%s: block %d was taken back, and block %d holds it",
+                        *(flight.label, flight.landed_in, receipt.block_number),
+                    )
                 flight.land(receipt)
                 await self._report(flight, receipt, head, final_number)
             elif used > flight.nonce:
