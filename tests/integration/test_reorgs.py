@@ -27,6 +27,9 @@ DEPTHS = range(1, 11) if require.is_full() else (10,)
 """Five and a half minutes for all of them, two for the deepest."""
 SHARD = Shard(0)
 
+SEEN_BLOCKS = 2
+"""After so many seconds every node has looked: what it never saw in a block is not taken back."""
+
 OTHER_MOMENTS = {2: Phase.DRAW, 5: Phase.CHECK, 8: Phase.REVEAL}
 """The depths that do not wait for the bundle, and the phase that they come in."""
 
@@ -45,6 +48,9 @@ def test_no_bundle_is_lost_or_doubled(tmp_path: Path) -> None:
             else:
                 wait_for_bundle(network, anvil.url, Epoch(epoch))
                 accepted.append(epoch)
+                if depth > SEEN_BLOCKS:
+                    seen = anvil.height() + SEEN_BLOCKS
+                    network.wait_for(lambda seen=seen: anvil.height() >= seen, "more blocks", 30)
             anvil.reorganise_now(depth, keeps_transactions=depth % 2 == 0)
         result = network.finish(240)
         logs = network.logs()
