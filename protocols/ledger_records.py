@@ -26,9 +26,6 @@ MAX_KEY: Final = 200
 MAX_NOTE: Final = 200
 """Characters of a note."""
 
-MAX_NUMBER: Final = (1 << 63) - 1
-"""Largest number of an entry, of a day and of a time in milliseconds."""
-
 NO_ROOT: Final = Digest(bytes(32))
 """Root of a tree without leaves."""
 

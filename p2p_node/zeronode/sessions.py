@@ -123,12 +123,6 @@ class SessionBook:
             return True, ""
         return False, found[0].reason if found else NO_SESSION
 
-    def end_all(self, reason: str, retry_ms: int) -> None:
-        """Have every session say goodbye."""
-        for session in self._open.values():
-            session.farewell = Bye(reason=reason, retry_ms=retry_ms)
-            session.wake()
-
     def _end(self, sid: bytes, bye: Bye) -> None:
         session = self._open.pop(sid, None)
         if session is not None:
