@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-import trio
-
 from chain.audit.auditing import OpenEpochError, audit_epochs
 from chain.audit.judging import Verdict
 from chain.client import ChainClient
 from chain.deployment import Deployment, read_deployment, verify_deployment
 from chain.errors import ChainError
 from p2p_node.chain_access import open_endpoints
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import FAILURE, SUCCESS, USAGE, Subparsers, add_json_flag
 from p2p_node.config import ConfigError, add_flags, load_settings
 from p2p_node.display import show_json, show_lines
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     deployment = read_deployment(settings["deployment"])
     with _Progress() as progress:
         try:
-            verdicts = trio.run(_audit, settings["rpc"], deployment, epochs, progress)
+            verdicts = run_async(_audit, settings["rpc"], deployment, epochs, progress)
         except OpenEpochError as error:
             raise ConfigError(str(error)) from error
         except ChainError as error:

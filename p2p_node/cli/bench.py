@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import Subparsers, add_json_flag
 from p2p_node.config import ConfigError, add_flags, load_settings
 from p2p_node.display import format_fields, format_table, show_json, show_lines
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     preset = _choose_preset(arguments)
     progress = _Progress()
     try:
-        figures = trio.run(_measure, settings, preset, progress.show)
+        figures = run_async(_measure, settings, preset, progress.show)
     finally:
         progress.end()
     score = _compute_score(figures, preset)

@@ -4,13 +4,12 @@ import argparse
 import os
 from typing import Any, Final
 
-import trio
-
 from chain.calls import BPS
 from chain.client import ChainClient
 from chain.deployment import Deployment
 from chain.records import Holding, SlotKind
 from p2p_node.chain_access import open_endpoints
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import Subparsers, add_json_flag
 from p2p_node.cli.wallet_work import FLAGS, Work, describe, require_deployment, run_work
 from p2p_node.config import add_flags, load_settings
@@ -80,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     deployment = require_deployment(settings)
     wallet = read_wallet_address(settings["data_dir"])
-    found = trio.run(_read, settings["rpc"], deployment, wallet, arguments)
+    found = run_async(_read, settings["rpc"], deployment, wallet, arguments)
     if arguments.json:
         amounts = ("waiting", "stake", "leaving", "rewards")
         show_json({name: str(v) if name in amounts else v for name, v in found.items()})

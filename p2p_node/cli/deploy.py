@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import trio
-
 from p2p_node.addresses import parse_address
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import FAILURE, SUCCESS, Subparsers, add_json_flag
 from p2p_node.config import ConfigError, add_flags, load_settings
 from p2p_node.display import show_json, show_lines
@@ -97,10 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     rpc = Rpc(settings["rpc"][0])
     with closing(rpc):
-        return trio.run(_run, arguments, settings, rpc, out, progress_file)
+        return _deploy(arguments, settings, rpc, out, progress_file)
 
 
-async def _run(
+def _deploy(
     arguments: argparse.Namespace,
     settings: Mapping[str, Any],
     rpc: "Rpc",
@@ -120,7 +120,7 @@ async def _run(
     # What --restart leaves behind is overwritten when the first transaction is about to go out.
     progress = None if arguments.restart else read_progress(progress_file)
     options = _read_options(arguments, chain.preset)
-    survey = await look(rpc, chain, deployer, options, progress)
+    survey = run_async(look, rpc, chain, deployer, options, progress)
     result = to_json(survey, settings["rpc"][0])
     if not arguments.json:
         show_lines(describe(survey, settings["rpc"][0]))
@@ -137,13 +137,16 @@ async def _run(
     signer = open_wallet(data_dir, password)
     if signer.address != deployer:
         raise LocalError("wallet: its key does not belong to the address that its file names")
-    deployment = await send(
-        rpc,
-        signer,
-        survey,
-        progress_file=progress_file,
-        deployment_file=out,
-        say=lambda text: print(text, file=sys.stderr, flush=True),
+    deployment = run_async(
+        partial(
+            send,
+            rpc,
+            signer,
+            survey,
+            progress_file=progress_file,
+            deployment_file=out,
+            say=lambda text: print(text, file=sys.stderr, flush=True),
+        )
     )
     if arguments.json:
         network_id = to_hex(deployment.network_id)

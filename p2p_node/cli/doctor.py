@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import trio
-
 from chain.deployment import Deployment, read_deployment
 from p2p_node.cli.doctor_chain import check_endpoints, check_gas
 from p2p_node.cli.doctor_checks import (
@@ -22,6 +20,7 @@ from p2p_node.cli.doctor_checks import (
     findings_to_json,
 )
 from p2p_node.cli.doctor_rental import check_rental
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import FAILURE, SUCCESS, Subparsers, add_json_flag
 from p2p_node.cli.status import is_alive
 from p2p_node.config import add_flags, load_settings
@@ -94,11 +93,11 @@ def examine(settings: Mapping[str, Any], *, has_endpoint: bool) -> Iterator[Find
     if deployment is None and not has_endpoint:
         yield Finding("rpc", Mark.ABSENT, "not looked at", "no endpoint was named", "--rpc URL")
         return
-    yield from trio.run(check_endpoints, settings["rpc"], deployment)
+    yield from run_async(check_endpoints, settings["rpc"], deployment)
     if deployment is not None and (data_dir / WALLET_FILE).exists():
-        yield from trio.run(check_gas, settings["rpc"], deployment, data_dir)
+        yield from run_async(check_gas, settings["rpc"], deployment, data_dir)
         if is_service:
-            yield from trio.run(check_listing, settings["rpc"], deployment, data_dir)
+            yield from run_async(check_listing, settings["rpc"], deployment, data_dir)
 
 
 def find_running(data_dir: Path) -> int | None:

@@ -5,14 +5,13 @@ import os
 from contextlib import closing
 from typing import Any, Final
 
-import trio
-
 from chain.client import ChainClient
 from chain.deployment import Deployment
 from chain.records import SlotKind
 from chain.rental_calls import RentalCalls
 from chain.rental_client import MAX_LEASES, RentalClient
 from p2p_node.chain_access import open_endpoints
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import Subparsers, add_json_flag
 from p2p_node.cli.wallet_work import FLAGS, describe, require_deployment, run_work
 from p2p_node.config import add_flags, load_settings
@@ -78,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         run_work(settings, arguments, end)
         return 0
     wallet = read_wallet_address(settings["data_dir"])
-    leases = trio.run(_read, settings["rpc"], deployment, wallet, arguments.count)
+    leases = run_async(_read, settings["rpc"], deployment, wallet, arguments.count)
     if arguments.json:
         show_json({"leases": [_to_json(each) for each in leases]})
     else:

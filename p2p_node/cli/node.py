@@ -7,8 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-import trio
-
+from p2p_node.cli.event_loop import run_async
 from p2p_node.config import NodeConfig, add_flags, find_unknown_variables, redact_url
 from p2p_node.keystore import Keystore, open_or_create_node_key, read_password
 from p2p_node.logs import configure_logging
@@ -81,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     endpoints = ", ".join(map(redact_url, config.rpc))
     logger.info("%s on %s, data in %s", config.role, endpoints, config.data_dir)
-    trio.run(run_node, settings, keys)
+    run_async(run_node, settings, keys)
     return 0
 
 

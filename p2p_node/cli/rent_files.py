@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import trio
-
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.progress import Progress, format_bytes
 from p2p_node.cli.rent_common import Renter, open_renter
 from p2p_node.display import show_json, show_lines
@@ -18,7 +17,7 @@ from p2p_node.rental.renter_session import LeaseSession
 def run(arguments: argparse.Namespace) -> int:
     """Copy them."""
     renter = open_renter(arguments)
-    result = trio.run(_copy, renter, arguments)
+    result = run_async(_copy, renter, arguments)
     if arguments.json:
         show_json(result)
     else:

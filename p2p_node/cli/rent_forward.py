@@ -3,8 +3,7 @@
 import argparse
 from typing import Final
 
-import trio
-
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.progress import Progress
 from p2p_node.cli.rent_common import Renter, open_renter
 from p2p_node.display import show_json
@@ -23,7 +22,7 @@ KNOWN_PORTS: Final = {
 def run(arguments: argparse.Namespace) -> int:
     """Forward it until Ctrl-C, or until the lease is over."""
     renter = open_renter(arguments)
-    trio.run(_forward, renter, arguments)
+    run_async(_forward, renter, arguments)
     return 0
 
 

@@ -6,6 +6,7 @@ import sys
 
 import trio
 
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.progress import Progress
 from p2p_node.cli.rent_common import Renter, RentError, name_cuts, open_renter
 from p2p_node.display import show_json
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     renter = open_renter(arguments)
     if arguments.json and arguments.follow:
         raise RentError("--json: expected without --follow, which has no end")
-    data = trio.run(_show, renter, arguments)
+    data = run_async(_show, renter, arguments)
     if arguments.json:
         show_json({"logs": data.decode("utf-8", "replace")})
     return 0

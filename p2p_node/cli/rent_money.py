@@ -5,9 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import trio
-
 from chain.rental_calls import RentalCalls
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.progress import format_duration
 from p2p_node.cli.rent_common import (
     ACTIVE,
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     step = _STEPS[arguments.action]
     if arguments.action == "extend":
         # Asked before the wallet is opened, and before anything waits for an answer.
-        trio.run(_quote_extension, renter, arguments)
+        run_async(_quote_extension, renter, arguments)
         require_consent(arguments.yes, "Extend it?")
 
     async def work(session: WalletSession, arguments: argparse.Namespace) -> dict[str, Any]:

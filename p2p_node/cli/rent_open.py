@@ -14,6 +14,7 @@ import trio
 
 from chain.errors import FailedError, ObsoleteError, RevertedError
 from chain.rental_calls import RentalCalls
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.progress import Progress, format_duration
 from p2p_node.cli.rent_common import Renter, RentError, format_price, open_renter, warn_of_end
 from p2p_node.cli.rent_search import describe_reported, search
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         note = _prepare(renter, arguments, wallet, progress)
     opened = do_work(renter.settings, arguments, _make_work(renter, note))
-    lease, deployed = trio.run(_finish, renter, opened, arguments, progress)
+    lease, deployed = run_async(_finish, renter, opened, arguments, progress)
     result = {
         "lease": lease.id,
         "name": note.name,
@@ -84,11 +85,11 @@ def _prepare(
     if arguments.seconds is None:
         raise ConfigError("length: found nothing, expected --hours or --seconds")
     template = arguments.template or DEFAULT_TEMPLATE
-    found, held = trio.run(_choose, renter, arguments, wallet)
+    found, held = run_async(_choose, renter, arguments, wallet)
     offer, preset = found.candidate.offer, renter.deployment.preset
     quote = _describe_quote(offer, arguments.seconds, preset)
     if not arguments.no_deploy:
-        told = trio.run(_ask_place, renter, found, template)
+        told = run_async(_ask_place, renter, found, template)
         quote["machine"] = f"{describe_reported(told)} (reported)"
     for line in format_fields(quote):
         progress.say(line)
@@ -188,7 +189,7 @@ def _find_unfinished(renter: Renter) -> LeaseNote:
             raise RentError("there is no opening to go on with: `kaisar rent status` shows all")
         return waiting[-1]
 
-    return trio.run(find)
+    return run_async(find)
 
 
 def _make_work(

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import trio
-
 from chain.deployment import write_whole
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.progress import format_duration
 from p2p_node.cli.rent_common import Renter, open_renter
 from p2p_node.display import format_amount, format_fields, show_json, show_lines
@@ -18,7 +17,7 @@ from p2p_node.rental.renter_receipts import Receipt, make_receipt, to_json, writ
 def run(arguments: argparse.Namespace) -> int:
     """Show or write them."""
     renter = open_renter(arguments)
-    receipts = trio.run(_read, renter, arguments.lease)
+    receipts = run_async(_read, renter, arguments.lease)
     if arguments.csv == "-":
         sys.stdout.write(write_csv(receipts))
         return 0

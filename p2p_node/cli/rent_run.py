@@ -9,8 +9,7 @@ import os
 import sys
 from typing import Any, Final
 
-import trio
-
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import list_leaves
 from p2p_node.cli.progress import Progress
 from p2p_node.cli.rent_common import REMOTE_FAILURE, Renter, name_cuts, open_renter
@@ -44,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     result: dict[str, Any] = {"exit_status": None, "uploaded": [], "fetched": []}
     problem: str | None = None
     try:
-        trio.run(_run, renter, arguments, request, result)
+        run_async(_run, renter, arguments, request, result)
     except KaisarError as error:
         problem = str(error)
     except BaseExceptionGroup as group:

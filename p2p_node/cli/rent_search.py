@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import trio
-
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.rent_common import HOUR, Renter, format_price, open_renter
 from p2p_node.config import ConfigError
 from p2p_node.display import format_amount, format_table, show_json, show_lines
@@ -50,7 +49,7 @@ class Listing:
 def run(arguments: argparse.Namespace) -> int:
     """List them."""
     renter = open_renter(arguments)
-    listing = trio.run(search, renter, arguments)
+    listing = run_async(search, renter, arguments)
     preset = renter.deployment.preset
     if arguments.json:
         show_json(

@@ -4,8 +4,7 @@ import argparse
 import os
 import sys
 
-import trio
-
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.progress import Progress
 from p2p_node.cli.rent_common import Renter, RentError, name_cuts, open_renter
 from p2p_node.cli.rent_run import to_shell_status
@@ -27,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     renter = open_renter(arguments)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise RentError("shell: found no terminal; `kaisar rent run -- COMMAND` needs none")
-    status = trio.run(_shell, renter, arguments)
+    status = run_async(_shell, renter, arguments)
     if arguments.json:
         show_json({"exit_status": status})
     return to_shell_status(status)

@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-import trio
-
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.progress import Progress, format_bytes, format_duration
 from p2p_node.cli.rent_common import Renter, describe_end, format_price, open_renter
 from p2p_node.display import format_amount, format_fields, format_table, show_json, show_lines
@@ -21,7 +20,7 @@ from protocols.leases import Lease, LeaseState, compute_escrow
 def run(arguments: argparse.Namespace) -> int:
     """Show them."""
     renter = open_renter(arguments)
-    own, now, place, forgettable = trio.run(_read, renter, arguments.lease)
+    own, now, place, forgettable = run_async(_read, renter, arguments.lease)
     if arguments.json:
         show_json({"time": now, "leases": [to_json(each, now) for each in own], "place": place})
         return 0

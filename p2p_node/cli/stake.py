@@ -4,12 +4,11 @@ import argparse
 import os
 from typing import Any, Final
 
-import trio
-
 from chain.client import ChainClient
 from chain.deployment import Deployment
 from chain.records import NO_EXIT, SlotKind, SlotRecord
 from p2p_node.chain_access import open_endpoints
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import Subparsers, add_json_flag
 from p2p_node.cli.wallet_work import FLAGS, Work, describe, require_deployment, run_work
 from p2p_node.config import add_flags, load_settings
@@ -63,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     deployment = require_deployment(settings)
     wallet = read_wallet_address(settings["data_dir"])
-    stakes = trio.run(_read_stakes, settings["rpc"], deployment, wallet)
+    stakes = run_async(_read_stakes, settings["rpc"], deployment, wallet)
     if arguments.json:
         show_json({"stakes": [_to_json(each) for each in stakes]})
     else:

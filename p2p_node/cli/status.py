@@ -7,8 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import trio
-
 from chain.client import ChainClient
 from chain.deployment import Deployment, read_deployment
 from chain.endpoints import Endpoint
@@ -16,6 +14,7 @@ from chain.hexes import to_hex
 from chain.records import SlotKind
 from p2p_node.chain_access import open_endpoints
 from p2p_node.cli.account import Account, EpochResult, SlotAccount, read_account
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import Subparsers, add_json_flag
 from p2p_node.config import ConfigError, add_flags, load_settings
 from p2p_node.display import format_amount, format_fields, format_table, show_json, show_lines
@@ -70,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     if settings["deployment"] is not None:
         deployment = read_deployment(settings["deployment"])
         if wallet is not None:
-            account, endpoints = trio.run(
+            account, endpoints = run_async(
                 _read, settings["rpc"], deployment, wallet, arguments.epochs
             )
             outlooks = find_outlooks(account, deployment, read_spending(data_dir))

@@ -6,8 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import trio
-
+from p2p_node.cli.event_loop import run_async
 from p2p_node.config import ConfigError
 from protocols.params import PRESETS
 
@@ -141,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
                 audit=arguments.audit,
                 runner=_choose_runner(directory) if arguments.rentals else None,
             )
-            outcome = trio.run(run_testnet, plan, options, screen)
+            outcome = run_async(run_testnet, plan, options, screen)
     finally:
         if not arguments.keep:
             shutil.rmtree(directory, ignore_errors=True)

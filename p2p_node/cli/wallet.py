@@ -6,8 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-import trio
-
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import Subparsers, add_json_flag
 from p2p_node.config import ConfigError, add_flags, load_settings
 from p2p_node.display import format_amount, format_fields, show_json, show_lines
@@ -122,7 +121,7 @@ def _show_balance(
         finally:
             rpc.close()
 
-    tokens, gas = trio.run(read)
+    tokens, gas = run_async(read)
     address = checksum_address(wallet)
     if as_json:
         show_json({"address": address, "tokens": str(tokens), "gas": str(gas)})

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import trio
-
 from chain.deployment import Deployment, read_deployment
+from p2p_node.cli.event_loop import run_async
 from p2p_node.config import ConfigError
 from p2p_node.display import show_json, show_lines
 from p2p_node.keystore import Keystore, read_password
@@ -54,7 +53,7 @@ def do_work(
         ) as session:
             result.update(await work(session, arguments))
 
-    trio.run(do)
+    run_async(do)
     return result
 
 

@@ -13,12 +13,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-import trio
-
 from chain.deployment import Deployment, read_deployment, verify_deployment
 from chain.errors import ChainError, RevertedError
 from chain.zeronode_client import ZeroNodeClient
 from p2p_node.chain_access import open_endpoints
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import FAILURE, SUCCESS, USAGE, Subparsers
 from p2p_node.cli.progress import Progress
 from p2p_node.config import add_flags, load_settings
@@ -101,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         if deployment is not None:
             progress.update("asking the chain")
-            trio.run(_check_chain, settings["rpc"], deployment, verdict)
+            run_async(_check_chain, settings["rpc"], deployment, verdict)
     except (ChainError, Unknown) as error:
         progress.clear()
         print(f"kaisar zeronode verify-draw: {error}", file=sys.stderr)

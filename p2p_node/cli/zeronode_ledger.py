@@ -14,6 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import trio
+
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import FAILURE, SUCCESS, USAGE, Subparsers, add_json_flag
 from p2p_node.config import ConfigError, add_flags, load_settings, read_database_password
 from p2p_node.display import format_fields, show_json, show_lines
@@ -262,8 +265,6 @@ def _read_anchors(
     settings: Mapping[str, Any], ledger: "Digest", days: Sequence[int]
 ) -> dict[int, "Digest | None"]:
     """The finalized chain's root for each of these days of a ledger."""
-    import trio
-
     from chain.deployment import read_deployment, verify_deployment
     from chain.zeronode_client import ZeroNodeClient
     from p2p_node.chain_access import open_endpoints
@@ -298,7 +299,7 @@ def _read_anchors(
                     nursery.start_soon(read_one, day)
 
     try:
-        trio.run(read)
+        run_async(read)
     except BaseExceptionGroup as group:
         from p2p_node.cli.main import list_leaves
 

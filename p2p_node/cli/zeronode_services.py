@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import trio
-
 from p2p_node.addresses import parse_address
+from p2p_node.cli.event_loop import run_async
 from p2p_node.cli.main import SUCCESS, Subparsers, add_json_flag
 from p2p_node.config import ConfigError, add_flags, load_settings
 from p2p_node.display import format_fields, format_table, show_json, show_lines
@@ -95,7 +94,7 @@ def _show(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         finally:
             rpc.close()
 
-    owner, services = trio.run(read, require_deployment(settings))
+    owner, services = run_async(read, require_deployment(settings))
     if arguments.json:
         show_json(
             {
