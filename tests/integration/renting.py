@@ -102,6 +102,14 @@ class RentalWorld:
             while text not in child.log.read_text(errors="replace"):
                 await trio.sleep(0.1)
 
+    async def until_exit(self, child: Child) -> int:
+        """Wait for its end and return its exit status."""
+        assert child.process is not None
+        with trio.fail_after(SECONDS):
+            while (status := child.process.poll()) is None:
+                await trio.sleep(0.05)
+        return status
+
 
 @asynccontextmanager
 async def rental_world(directory: Path, *provider_flags: str) -> AsyncIterator[RentalWorld]:

@@ -201,7 +201,7 @@ async def forward_a_port(world: RentalWorld, tmp_path: Path) -> None:
                 nursery.start_soon(talk, number)
     assert child.process is not None
     child.process.send_signal(signal.SIGINT)
-    assert await trio.to_thread.run_sync(child.process.wait) == 130
+    assert await world.until_exit(child) == 130
 
 
 async def show_status_and_logs(world: RentalWorld, tmp_path: Path) -> None:
@@ -260,8 +260,7 @@ async def test_a_provider_that_dies_cuts_what_runs_there_and_blocks_no_refund(
         assert world.provider.process is not None
         assert child.process is not None
         world.provider.process.kill()
-        with trio.fail_after(90):
-            assert await trio.to_thread.run_sync(child.process.wait) == 125
+        assert await world.until_exit(child) == 125
         said = child.log.read_text()
         assert "the connection to provider 0 was cut" in said
         assert "kaisar rent end --contest 1" in said
