@@ -3,9 +3,12 @@
 Canonical JSON: no spaces, keys in order, each number in its one form, so that a departure's
 signature covers one text. Times are milliseconds since the Unix epoch.
 
-    {"claims":[["daily-run",20418,1764180000000]],"keys":["<64 hex>"],"nft":["7",1764180000000],
+    {"claims":[["daily-run",20418,1764180000000]],"nft":["7",1764180000000],
      "referral":["0x<40 hex>",1764170000000,null,1764190000000,20418,1764190000000],
-     "revoked":[],"streak":[3,20418],"tasks":[["winter","post",1764180000000]],"v":1}
+     "revoked":["<64 hex>"],"streak":[3,20418],"tasks":[["winter","post",1764180000000]],"v":1}
+
+Keys do not travel: each agrees itself to be bound at a service, and a departure is only the word of
+the one that was left.
 """
 
 import json
@@ -19,7 +22,6 @@ from protocols.types import NodeKey, Wallet
 MAX_FACTS_BYTES: Final = 16_384
 """Room for the most of everything."""
 
-MAX_KEYS: Final = 5
 MAX_REVOKED: Final = 64
 MAX_CLAIMS: Final = 96
 """Missions that were claimed once for all, in this week or today."""
@@ -76,11 +78,10 @@ class TaskClaim:
 class AccountFacts:
     """All of it; what there is none of is empty, 0 or None.
 
-    `revoked` keys never earn again anywhere. The streak counts `streak_days` days in a row, the
-    last of them `streak_last_day`.
+    `revoked` keys are no longer the account's, wherever they still are. The streak counts
+    `streak_days` days in a row, the last of them `streak_last_day`.
     """
 
-    keys: tuple[NodeKey, ...] = ()
     revoked: tuple[NodeKey, ...] = ()
     streak_days: int = 0
     streak_last_day: int = 0
@@ -95,7 +96,6 @@ class AccountFacts:
         return _write(
             {
                 "v": 1,
-                "keys": [key.hex() for key in self.keys],
                 "revoked": [key.hex() for key in self.revoked],
                 "streak": [self.streak_days, self.streak_last_day],
                 "nft": None if nft is None else [str(nft.token), nft.linked_ms],
@@ -130,7 +130,6 @@ class AccountFacts:
         streak_days, streak_last_day = _row(parsed["streak"], _time, _time)
         nft, referral = parsed["nft"], parsed["referral"]
         return cls(
-            keys=_rows(parsed["keys"], MAX_KEYS, _key),
             revoked=_rows(parsed["revoked"], MAX_REVOKED, _key),
             streak_days=streak_days,
             streak_last_day=streak_last_day,
@@ -147,7 +146,7 @@ class AccountFacts:
         )
 
 
-_FIELDS: Final = {"v", "keys", "revoked", "streak", "nft", "referral", "claims", "tasks"}
+_FIELDS: Final = {"v", "revoked", "streak", "nft", "referral", "claims", "tasks"}
 
 
 def _write(parsed: dict[str, Any]) -> bytes:

@@ -25,6 +25,7 @@ HELLO_DOMAIN: Final = b"kaisar/zeronode-hello/1"
 CHALLENGE_DOMAIN: Final = b"kaisar/zeronode-challenge/1"
 BEAT_DOMAIN: Final = b"kaisar/zeronode-beat/1"
 TOKEN_DOMAIN: Final = b"kaisar/zeronode-token/1"
+CONSENT_DOMAIN: Final = b"kaisar/zeronode-consent/1"
 
 
 def encode_hello(service: NodeKey, nonce: bytes, boot: bytes, key: NodeKey) -> bytes:
@@ -50,6 +51,11 @@ def encode_beat(service: NodeKey, sid: bytes, seq: int, nonce: bytes, boot: byte
 
 def encode_token_request(service: NodeKey, nonce: bytes, key: NodeKey) -> bytes:
     """What a request for an HTTP token says: service ‖ the service's nonce ‖ key."""
+    return _join((service, KEY_BYTES), (nonce, NONCE_BYTES), (key, KEY_BYTES))
+
+
+def encode_consent(service: NodeKey, nonce: bytes, key: NodeKey) -> bytes:
+    """What a consent says: service ‖ the service's nonce ‖ key."""
     return _join((service, KEY_BYTES), (nonce, NONCE_BYTES), (key, KEY_BYTES))
 
 
@@ -139,6 +145,20 @@ def verify_token_request(
     """Raise ForgedError unless `key` asked this service for a token."""
     message = encode_token_request(service, nonce, key)
     verify_node_signature(key, TOKEN_DOMAIN, network, message, signature)
+
+
+def sign_consent(key: SigningKey, network: NetworkId, service: NodeKey, nonce: bytes) -> bytes:
+    """A client's signature of its consent to be bound to a wallet at one service."""
+    message = encode_consent(service, nonce, NodeKey(bytes(key.verify_key)))
+    return sign_node_message(key, CONSENT_DOMAIN, network, message)
+
+
+def verify_consent(
+    network: NetworkId, service: NodeKey, nonce: bytes, key: NodeKey, signature: bytes
+) -> None:
+    """Raise ForgedError unless `key` agreed to be bound at this service."""
+    message = encode_consent(service, nonce, key)
+    verify_node_signature(key, CONSENT_DOMAIN, network, message, signature)
 
 
 def _sequence(seq: int) -> bytes:

@@ -11,13 +11,11 @@ from p2p_node.zeronode.account_tables import (
     referrals,
     streaks,
 )
-from p2p_node.zeronode.accounts import keys_of, parse_wallet, wallet_text
+from p2p_node.zeronode.accounts import parse_wallet, wallet_text
 from p2p_node.zeronode.nft import Link, find_link, restore_link
 from p2p_node.zeronode.refusals import Conflict
 from protocols.account_facts import (
     MAX_CLAIMS,
-    MAX_KEYS,
-    MAX_REVOKED,
     MAX_TASKS,
     AccountFacts,
     Claim,
@@ -38,17 +36,15 @@ def read_facts(
 ) -> AccountFacts:
     """Return what travels with an account; Conflict if that is more than a departure can hold."""
     text = wallet_text(wallet)
-    keys = connection.execute(
-        select(account_keys)
-        .where(account_keys.c.wallet == text)
+    revoked = connection.scalars(
+        select(account_keys.c.key)
+        .where(account_keys.c.wallet == text, account_keys.c.revoked_ms.is_not(None))
         .order_by(account_keys.c.bound_ms, account_keys.c.key)
     ).all()
     streak = connection.execute(select(streaks).where(streaks.c.wallet == text)).one_or_none()
     link = find_link(connection, wallet)
     return AccountFacts(
-        # Keys that were bound at two services may be more than can travel: the newest go.
-        keys=tuple(_key(row.key) for row in keys if row.revoked_ms is None)[-MAX_KEYS:],
-        revoked=tuple(_key(row.key) for row in keys if row.revoked_ms is not None)[-MAX_REVOKED:],
+        revoked=tuple(map(_key, revoked)),
         streak_days=0 if streak is None else streak.days,
         streak_last_day=0 if streak is None else streak.last_day,
         nft=None if link is None else NftLink(link.token, link.linked_ms),
@@ -61,17 +57,11 @@ def read_facts(
 def restore_facts(connection: Connection, wallet: Wallet, facts: AccountFacts, now: TimeMs) -> None:
     """Put back what travelled with an account. What is here of an earlier stay is kept.
 
-    Keys beyond what an account may have are left out; they can be bound again.
+    A key that is revoked and not bound here is not written down: the word of another service must
+    not keep a key from whoever has it.
     """
     text = wallet_text(wallet)
-    for key in facts.keys:
-        if len(keys_of(connection, wallet)) >= MAX_KEYS:
-            break
-        values = {"key": key.hex(), "wallet": text, "bound_ms": now}
-        _insert_new(connection, account_keys, ("key",), values)
     for key in facts.revoked:
-        values = {"key": key.hex(), "wallet": text, "bound_ms": now, "revoked_ms": now}
-        _insert_new(connection, account_keys, ("key",), values)
         connection.execute(
             update(account_keys)
             .where(account_keys.c.key == key.hex(), account_keys.c.wallet == text)

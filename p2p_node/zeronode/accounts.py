@@ -10,13 +10,15 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from p2p_node.zeronode.account_tables import account_keys, accounts
 from p2p_node.zeronode.refusals import Conflict, NotFound, TooMany
+from protocols.account_facts import MAX_REVOKED
 from protocols.errors import MalformedError
 from protocols.types import NodeKey, Wallet
 from protocols.zeronode_referrals import make_code
 from protocols.zeronode_rules import ZeroNodeRules
 
-MAX_KEYS_EVER: Final = 64
-"""Keys that an account may bind in its life: each stays as a row, so that it is never reused."""
+MAX_KEYS_EVER: Final = MAX_REVOKED
+"""Keys that an account may bind in its life: each stays as a row, so that it is never reused, and
+all of them can travel as revoked."""
 
 
 @dataclass(frozen=True)

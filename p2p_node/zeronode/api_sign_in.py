@@ -35,9 +35,10 @@ from protocols.sign_in import (
     parse_sign_in,
 )
 from protocols.types import NodeKey, TimeMs
-from protocols.zeronode_beats import verify_token_request
+from protocols.zeronode_beats import verify_consent, verify_token_request
 
 SIGN_IN: Final = "sign-in"
+CONSENT: Final = "consent"
 ACCESS: Final = "access"
 
 SIGN_IN_LIFETIME_MS: Final = 600_000
@@ -67,12 +68,29 @@ async def make_sign_in_nonce(service: Service, _: Call) -> Mapping[str, Any]:
     }
 
 
+async def make_consent_nonce(service: Service, _: Call) -> Mapping[str, Any]:
+    """Give out what a key signs to be bound to a wallet."""
+    return {"nonce": service.tokens.make_nonce(CONSENT, service.now()).hex()}
+
+
 async def sign_in(service: Service, call: Call) -> Mapping[str, Any]:
-    """Bind a key to the wallet that signed the message, and open its account if it has none."""
+    """Bind a key to the wallet that signed the message, and open its account if it has none.
+
+    Wallet and key both agree: a wallet alone could take a key that is somebody else's, and with it
+    what that earns here from then on.
+    """
     now = service.now()
     message = parse_sign_in(call.body["message"])
     check_sign_in(message, expect_sign_in(service), now)
     check_signature(message, call.body["message"], bytes.fromhex(call.body["signature"][2:]))
+    identity = service.identity
+    consent = call.body["consent"]
+    agreed = bytes.fromhex(consent["nonce"])
+    verify_consent(
+        identity.network, identity.service, agreed, message.key, bytes.fromhex(consent["sig"])
+    )
+    # Not spent: whoever has to try again comes with the same consent, to the same service.
+    service.tokens.check_nonce(CONSENT, agreed, now)
     try:
         nonce = bytes.fromhex(message.nonce)
     except ValueError as error:
@@ -138,6 +156,7 @@ async def make_token(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 NONCE: Final = hexadecimal(32, "Serves once, within ten minutes.")
+CONSENT_NONCE: Final = hexadecimal(32, "Serves for ten minutes, at this service.")
 
 ROUTES: Final[Sequence[Route[Service]]] = (
     Route(
@@ -157,6 +176,13 @@ ROUTES: Final[Sequence[Route[Service]]] = (
     ),
     Route(
         "POST",
+        "/v1/sign-in/consent",
+        "Get what an extension's key signs before it is bound to a wallet.",
+        make_consent_nonce,
+        fields(nonce=CONSENT_NONCE),
+    ),
+    Route(
+        "POST",
         "/v1/sign-in",
         "Bind an extension's key to the wallet that signed the message.",
         sign_in,
@@ -168,6 +194,7 @@ ROUTES: Final[Sequence[Route[Service]]] = (
         body=fields(
             message=words(MAX_MESSAGE_BYTES, "The text that was signed, exactly."),
             signature=text("0x[0-9a-fA-F]{130}", 132, "EIP-191, by the wallet: r ‖ s ‖ v."),
+            consent=fields(nonce=CONSENT_NONCE, sig=hexadecimal(64, "Ed25519, by the key.")),
         ),
         refusals={403: "The signature, or what was signed, is not what it should be."},
     ),

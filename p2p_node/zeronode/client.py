@@ -18,7 +18,13 @@ from protocols.errors import MalformedError, RemoteError
 from protocols.sign_in import SignIn, build_sign_in, hash_personal_message, parse_time
 from protocols.signing import sign_digest, wallet_of_public_key
 from protocols.types import NetworkId, NodeKey, Wallet
-from protocols.zeronode_beats import sign_beat, sign_hello, sign_token_request, verify_challenge
+from protocols.zeronode_beats import (
+    sign_beat,
+    sign_consent,
+    sign_hello,
+    sign_token_request,
+    verify_challenge,
+)
 from protocols.zeronode_frames import (
     Beat,
     Bye,
@@ -146,9 +152,22 @@ class ZeroNodeClient:
             )
         )
         signature = sign_digest(wallet_secret, hash_personal_message(text))
-        body = {"message": text, "signature": "0x" + signature.hex()}
+        body = {
+            "message": text,
+            "signature": "0x" + signature.hex(),
+            "consent": await self.consent(),
+        }
         await self.request("POST", "/v1/sign-in", body)
         return wallet
+
+    async def consent(self) -> dict[str, str]:
+        """Let the service bind the key to whichever wallet signs for it."""
+        facts = await self.facts()
+        nonce = (await self.request("POST", "/v1/sign-in/consent"))["nonce"]
+        signature = sign_consent(
+            self.signing_key, facts.network, facts.service, bytes.fromhex(nonce)
+        )
+        return {"nonce": nonce, "sig": signature.hex()}
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None

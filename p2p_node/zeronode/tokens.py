@@ -42,8 +42,8 @@ class Tokens:
         head = (now + NONCE_LIFETIME_MS).to_bytes(_TIME_BYTES, "big") + self._random(_RANDOM_BYTES)
         return head + self._mac(f"nonce/{purpose}", head)
 
-    def spend_nonce(self, purpose: str, nonce: bytes, now: TimeMs) -> None:
-        """Take a nonce back, once. Raises HttpRefusal."""
+    def check_nonce(self, purpose: str, nonce: bytes, now: TimeMs) -> TimeMs:
+        """Return when one of our nonces expires. Raises HttpRefusal if it is none, or has."""
         head, mac = nonce[:-_MAC_BYTES], nonce[-_MAC_BYTES:]
         is_ours = len(nonce) == NONCE_BYTES and hmac.compare_digest(
             mac, self._mac(f"nonce/{purpose}", head)
@@ -53,6 +53,11 @@ class Tokens:
         expires = TimeMs(int.from_bytes(head[:_TIME_BYTES], "big"))
         if expires <= now:
             raise HttpRefusal(400, "expired nonce", "ask for a new one")
+        return expires
+
+    def spend_nonce(self, purpose: str, nonce: bytes, now: TimeMs) -> None:
+        """Take a nonce back, once. Raises HttpRefusal."""
+        expires = self.check_nonce(purpose, nonce, now)
         # All live equally long, so they expire in about the order in which they are spent.
         while self._spent and next(iter(self._spent.values())) <= now:
             self._spent.popitem(last=False)

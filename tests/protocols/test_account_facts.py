@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from protocols.account_facts import (
     MAX_CLAIMS,
     MAX_FACTS_BYTES,
-    MAX_KEYS,
     MAX_NAME,
     MAX_REVOKED,
     MAX_TASKS,
@@ -26,7 +25,6 @@ from protocols.types import NodeKey, Wallet
 
 WALLET = Wallet(bytes(range(20)))
 FULL = AccountFacts(
-    keys=(NodeKey(bytes([1] * 32)),),
     revoked=(NodeKey(bytes([2] * 32)),),
     streak_days=3,
     streak_last_day=20_418,
@@ -45,7 +43,6 @@ keys = st.binary(min_size=32, max_size=32).map(NodeKey)
 @given(
     st.builds(
         AccountFacts,
-        st.lists(keys, max_size=MAX_KEYS).map(tuple),
         st.lists(keys, max_size=4).map(tuple),
         times,
         times,
@@ -61,7 +58,7 @@ def test_what_was_written_is_read(facts: AccountFacts) -> None:
 
 def test_the_text() -> None:
     assert FULL.encode() == (
-        b'{"claims":[["daily-run",20418,1764180000000]],"keys":["' + b"01" * 32 + b'"],'
+        b'{"claims":[["daily-run",20418,1764180000000]],'
         b'"nft":["7",1764180000000],"referral":["0x000102030405060708090a0b0c0d0e0f10111213",'
         b'1764170000000,null,1764190000000,20418,null],"revoked":["' + b"02" * 32 + b'"],'
         b'"streak":[3,20418],"tasks":[["winter","post",1764180000000]],"v":1}'
@@ -71,7 +68,6 @@ def test_the_text() -> None:
 def test_the_most_of_everything_fits() -> None:
     name = "a" * MAX_NAME
     most = AccountFacts(
-        keys=(NodeKey(bytes(32)),) * MAX_KEYS,
         revoked=(NodeKey(bytes(32)),) * MAX_REVOKED,
         streak_days=MAX_TIME,
         streak_last_day=MAX_TIME,
@@ -99,11 +95,12 @@ def changed(**fields: Any) -> bytes:
         (b'{"v":1}', "facts of another form"),
         (changed(v=2), "facts of another form"),
         (changed(x=1), "facts of another form"),
-        (changed(keys={}), "bad list in facts"),
-        (changed(keys=["01" * 32] * (MAX_KEYS + 1)), "bad list in facts"),
-        (changed(keys=[1]), "bad digits in facts"),
-        (changed(keys=["01" * 31]), "bad digits in facts"),
-        (changed(keys=["0A" * 32]), "bad digits in facts"),
+        (changed(keys=[]), "facts of another form"),
+        (changed(revoked={}), "bad list in facts"),
+        (changed(revoked=["01" * 32] * (MAX_REVOKED + 1)), "bad list in facts"),
+        (changed(revoked=[1]), "bad digits in facts"),
+        (changed(revoked=["01" * 31]), "bad digits in facts"),
+        (changed(revoked=["0A" * 32]), "bad digits in facts"),
         (changed(streak=3), "bad row in facts"),
         (changed(streak=[3]), "bad row in facts"),
         (changed(streak=[3, True]), "bad number in facts"),

@@ -78,7 +78,6 @@ def test_limits_of_facts_are_stated() -> None:
     for value in (
         f"at most {shown(account_facts.MAX_FACTS_BYTES)} bytes",
         f"at most {account_facts.MAX_CLAIMS} of [mission",
-        f"at most {account_facts.MAX_KEYS} keys",
         f"at most {account_facts.MAX_REVOKED} keys",
         f"at most {account_facts.MAX_TASKS} of [campaign",
         f"1 … {account_facts.MAX_NAME} of",

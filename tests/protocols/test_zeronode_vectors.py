@@ -33,6 +33,9 @@ from tests.protocols.zeronode_vectors import FILES
 
 Case = dict[str, Any]
 
+OWN_KEY = ("hello", "token", "consent")
+"""Statements that name the key that signs them."""
+
 
 def cases(name: str) -> Callable[..., Any]:
     """A test for each case of a file."""
@@ -64,7 +67,7 @@ def test_signature(case: Case) -> None:
     }
     signature = bytes.fromhex(case["signature"])
     signer = NodeKey(bytes.fromhex(case["signer"]))
-    whose = {} if statement in ("hello", "token") else {"key": signer}
+    whose = {} if statement in OWN_KEY else {"key": signer}
     if statement == "challenge":
         whose = {"service": signer}
     verify = {
@@ -72,6 +75,7 @@ def test_signature(case: Case) -> None:
         "challenge": beats.verify_challenge,
         "beat": beats.verify_beat,
         "token": beats.verify_token_request,
+        "consent": beats.verify_consent,
     }[statement]
     if not case["valid"]:
         with pytest.raises(ForgedError, match="bad node signature"):
@@ -79,7 +83,7 @@ def test_signature(case: Case) -> None:
         return
     verify(network=network, signature=signature, **said, **whose)
     seed = SigningKey(bytes.fromhex(case["private_seed"]))
-    if statement in ("hello", "token"):
+    if statement in OWN_KEY:
         # The key that is spoken of is the signer's own.
         assert said.pop("key") == signer
     sign: dict[str, Callable[..., bytes]] = {
@@ -87,6 +91,7 @@ def test_signature(case: Case) -> None:
         "challenge": beats.sign_challenge,
         "beat": beats.sign_beat,
         "token": beats.sign_token_request,
+        "consent": beats.sign_consent,
     }
     assert sign[statement](seed, network, **said) == signature
     encode: dict[str, Callable[..., bytes]] = {
@@ -94,8 +99,9 @@ def test_signature(case: Case) -> None:
         "challenge": beats.encode_challenge,
         "beat": beats.encode_beat,
         "token": beats.encode_token_request,
+        "consent": beats.encode_consent,
     }
-    if statement in ("hello", "token"):
+    if statement in OWN_KEY:
         said["key"] = signer
     assert case["signed_bytes"].endswith(network.hex() + encode[statement](**said).hex())
 

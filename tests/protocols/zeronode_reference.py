@@ -25,6 +25,7 @@ TAGS = {
     "challenge": b"kaisar/zeronode-challenge/1",
     "beat": b"kaisar/zeronode-beat/1",
     "token": b"kaisar/zeronode-token/1",
+    "consent": b"kaisar/zeronode-consent/1",
 }
 
 FIELDS = {
@@ -32,6 +33,7 @@ FIELDS = {
     "challenge": ("sid", "seq", "nonce", "key"),
     "beat": ("service", "sid", "seq", "nonce", "boot"),
     "token": ("service", "nonce", "key"),
+    "consent": ("service", "nonce", "key"),
 }
 """What each statement is about, in the order in which it is signed."""
 

@@ -27,7 +27,13 @@ STATEMENT: dict[str, Any] = {
     "nonce": secret("nonce"),
 }
 
-SIGNERS = {"hello": "client", "challenge": "service", "beat": "client", "token": "client"}
+SIGNERS = {
+    "hello": "client",
+    "challenge": "service",
+    "beat": "client",
+    "token": "client",
+    "consent": "client",
+}
 
 
 def show(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import { at, make, say } from "./lib/dom.js";
 import { formatCount, formatPoints } from "./lib/format.js";
 import { forgetKey } from "./lib/keys.js";
 import { leave, turnTo } from "./lib/moving.js";
-import { ServiceError, trust, visit } from "./lib/service.js";
+import { agree, peerOf, ServiceError, trust, visit } from "./lib/service.js";
 import { InputError, readServiceAddress, SIGN_IN_MS, writeSettings } from "./lib/settings.js";
 import { showFindings } from "./view/books.js";
 
@@ -144,10 +144,12 @@ async function signIn(popup) {
   const service = readServiceAddress(at("welcome-service").value);
   const referral = at("welcome-referral").value.trim();
   // Its page may have another address than its API; what it names has to be as safe.
-  const { uri } = (await visit(service)).sign_in;
+  const about = await visit(service);
+  const { uri } = about.sign_in;
   readServiceAddress(new URL(uri).origin);
+  const agreed = await agree(service, popup.key, peerOf(about));
   await writeSettings({ service, signingInUntil: Date.now() + SIGN_IN_MS });
-  const fragment = new URLSearchParams({ key: popup.key.hex });
+  const fragment = new URLSearchParams({ key: popup.key.hex, ...agreed });
   if (referral) fragment.set("ref", referral);
   await chrome.tabs.create({ url: `${uri}#${fragment}` });
 }

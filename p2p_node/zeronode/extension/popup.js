@@ -1,12 +1,11 @@
 /** The popup, also as a page in a tab. It shows what worker and service say; it counts nothing. */
 
 import { bindActions, claimTask } from "./actions.js";
-import { fromHex } from "./lib/bytes.js";
 import { at, say, show } from "./lib/dom.js";
 import { formatClock } from "./lib/format.js";
 import { fingerprint, loadKey } from "./lib/keys.js";
 import { arrive } from "./lib/moving.js";
-import { Caller, OtherServiceError, ServiceError, visit } from "./lib/service.js";
+import { Caller, OtherServiceError, peerOf, ServiceError, visit } from "./lib/service.js";
 import {
   forgetSeen,
   InputError,
@@ -127,8 +126,7 @@ export class Popup {
     try {
       if (this.caller.origin !== service) {
         this.about = await visit(service);
-        const pin = { service: fromHex(this.about.service, 32), network: fromHex(this.about.network, 32) };
-        this.caller = new Caller(service, this.key, pin);
+        this.caller = new Caller(service, this.key, peerOf(this.about));
       }
       await this.#arrive();
       const standing = await this.caller.call("GET", "/v1/account");

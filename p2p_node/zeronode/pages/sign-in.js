@@ -1,6 +1,6 @@
 /**
  * Sign-in: puts a wallet behind the key that the extension named after "#", a part of the address that
- * the browser keeps to itself.
+ * the browser keeps to itself. With it comes the key's own consent, which serves for ten minutes.
  */
 
 import { buildMessage } from "./siwe.js";
@@ -17,6 +17,7 @@ const MAX_WALLETS = 20;
 const at = (id) => document.getElementById(id);
 const fragment = new URLSearchParams(location.hash.slice(1));
 const key = fragment.get("key") ?? "";
+const consent = { nonce: fragment.get("nonce") ?? "", sig: fragment.get("consent") ?? "" };
 const referral = fragment.get("ref") ?? "";
 const buttons = [];
 
@@ -24,8 +25,13 @@ await start();
 
 async function start() {
   if (!key && /^[0-9a-z]{10}$/i.test(referral)) return invite();
-  if (!/^[0-9a-f]{64}$/.test(key) || !/^[0-9a-zA-Z]{0,32}$/.test(referral)) {
-    return tell("Open this page from the extension: its address lacks the key.", "bad");
+  const isWhole =
+    /^[0-9a-f]{64}$/.test(key) &&
+    /^[0-9a-f]{64}$/.test(consent.nonce) &&
+    /^[0-9a-f]{128}$/.test(consent.sig) &&
+    /^[0-9a-zA-Z]{0,32}$/.test(referral);
+  if (!isWhole) {
+    return tell("Open this page from the extension: its address lacks the key's consent.", "bad");
   }
   at("fingerprint").textContent = await fingerprint(key);
   if (referral) {
@@ -99,7 +105,11 @@ async function signIn(provider) {
       method: "personal_sign",
       params: [toHex(message), address],
     });
-    const { wallet, referral: taken } = await post("/v1/sign-in", { message, signature });
+    const { wallet, referral: taken } = await post("/v1/sign-in", {
+      message,
+      signature,
+      consent,
+    });
     const why = referral && taken !== "bound" ? ` The code was not taken: ${taken}.` : "";
     tell(`Done. This browser earns for ${wallet}.${why} You may close this page.`, "good");
   } catch (error) {

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 SITE = "http://localhost:8750"
 CODE = make_code(Wallet(b"a" * 20))
-KEY = "ab" * 32
+KEY, NONCE, CONSENT = "ab" * 32, "cd" * 32, "ef" * 64
 
 
 def serve(route: Route) -> None:
@@ -55,14 +55,21 @@ def test_a_referral_link_says_what_to_do(page: Page) -> None:
 
 
 def test_the_extension_s_link_with_a_code_is_a_sign_in(page: Page) -> None:
-    page.goto(f"{SITE}/sign-in#key={KEY}&ref={CODE}")
+    page.goto(f"{SITE}/sign-in#key={KEY}&nonce={NONCE}&consent={CONSENT}&ref={CODE}")
     expect(page.locator("#invitation")).to_be_hidden()
     expect(page.locator("#referral")).to_have_text(f"Invited by: {CODE}")
     expect(page.locator("#fingerprint")).not_to_have_text("…")
 
 
-@pytest.mark.parametrize("fragment", ["", "#ref=", "#ref=<b>x</b>", "#ref=short", "#key=ab"])
-def test_neither_a_key_nor_a_code(page: Page, fragment: str) -> None:
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        *("", "#ref=", "#ref=<b>x</b>", "#ref=short", "#key=ab"),
+        f"#key={KEY}&ref={CODE}",
+        f"#key={KEY}&nonce={NONCE}&consent={CONSENT[1:]}",
+    ],
+)
+def test_neither_a_key_that_agrees_nor_a_code(page: Page, fragment: str) -> None:
     page.goto(f"{SITE}/sign-in{fragment}")
     expect(page.locator("#outcome")).to_contain_text("Open this page from the extension")
     expect(page.locator("#invitation")).to_be_hidden()

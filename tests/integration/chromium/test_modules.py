@@ -31,6 +31,7 @@ def test_signed_bytes_and_signatures_are_those_of_the_vectors(blank: Page) -> No
             challenge: (peer, f) => wire.challengeMessage(peer, f.sid, f.seq, f.nonce, f.key),
             beat: (peer, f) => wire.beatMessage(peer, f.sid, f.seq, f.nonce, f.boot),
             token: (peer, f) => wire.tokenMessage(peer, f.nonce, f.key),
+            consent: (peer, f) => wire.consentMessage(peer, f.nonce, f.key),
           };
           return Promise.all(cases.map(async (c) => {
             const fields = Object.fromEntries(Object.entries(c.fields).map(

@@ -29,6 +29,7 @@ from protocols.sign_in import SignIn, build_sign_in, hash_personal_message, pars
 from protocols.signing import sign_digest
 from protocols.types import Digest, NodeKey, TimeMs, Wallet
 from protocols.uptime_messages import Opening
+from protocols.zeronode_beats import sign_consent, sign_token_request
 from protocols.zeronode_rules import TICKET_UNITS, UNITS_PER_POINT
 from tests.p2p_node.zeronode.serving import RULES, Serving, make_key, make_wallet, serve
 from tests.p2p_node.zeronode.test_api_draws import DRAW, open_one
@@ -300,7 +301,7 @@ async def test_tokens_are_void_after_a_restart_and_asked_for_anew(tmp_path: Path
                 assert (await http.get(url, headers=raw)).status_code == 401
 
 
-async def make_sign_in(client: ZeroNodeClient, **change: Any) -> dict[str, str]:
+async def make_sign_in(client: ZeroNodeClient, **change: Any) -> dict[str, Any]:
     given = await client.request("POST", "/v1/sign-in/nonce")
     fields = {
         "domain": given["domain"],
@@ -314,7 +315,11 @@ async def make_sign_in(client: ZeroNodeClient, **change: Any) -> dict[str, str]:
     }
     text = build_sign_in(SignIn(**{**fields, **change}))
     signature = sign_digest(make_wallet(1), hash_personal_message(text))
-    return {"message": text, "signature": "0x" + signature.hex()}
+    return {
+        "message": text,
+        "signature": "0x" + signature.hex(),
+        "consent": await client.consent(),
+    }
 
 
 @pytest.mark.parametrize(
@@ -337,6 +342,42 @@ async def test_sign_in_that_is_not_meant_here_is_refused(
             await client.request("POST", "/v1/sign-in", body)
         assert (caught.value.status, caught.value.reason) == (status, reason)
         assert await client.request("GET", f"/v1/keys/{client.key.hex()}") == {"bound": False}
+
+
+async def test_wallet_alone_binds_no_key(service: Serving) -> None:
+    """Whoever only knows a key, from a ledger or as its earlier service, cannot take it."""
+    async with service.client(1) as owner, service.client(2) as thief:
+        body = await make_sign_in(owner)
+        nonce, foreign = body["consent"]["nonce"], await thief.consent()
+        # The same statement at another service, which its operator might keep.
+        facts = await owner.facts()
+        elsewhere = sign_consent(
+            owner.signing_key, facts.network, thief.key, bytes.fromhex(nonce)
+        ).hex()
+        token_nonce = (await owner.request("POST", "/v1/tokens/nonce"))["nonce"]
+        token = sign_token_request(
+            owner.signing_key, facts.network, facts.service, bytes.fromhex(nonce)
+        ).hex()
+        wrong_purpose = sign_consent(
+            owner.signing_key, facts.network, facts.service, bytes.fromhex(token_nonce)
+        ).hex()
+        for consent, status, reason in (
+            (foreign, 403, "bad node signature"),
+            ({"nonce": nonce, "sig": foreign["sig"]}, 403, "bad node signature"),
+            ({"nonce": nonce, "sig": elsewhere}, 403, "bad node signature"),
+            ({"nonce": nonce, "sig": token}, 403, "bad node signature"),
+            ({"nonce": token_nonce, "sig": wrong_purpose}, 400, "unknown nonce"),
+            ({"nonce": nonce}, 400, "malformed request"),
+        ):
+            with pytest.raises(ServiceRefusal) as caught:
+                await owner.request("POST", "/v1/sign-in", {**body, "consent": consent})
+            assert (caught.value.status, caught.value.reason) == (status, reason)
+        del body["consent"]
+        with pytest.raises(ServiceRefusal, match="malformed request"):
+            await owner.request("POST", "/v1/sign-in", body)
+        assert await owner.request("GET", f"/v1/keys/{owner.key.hex()}") == {"bound": False}
+        # None of this spent the owner's nonce.
+        await owner.request("POST", "/v1/sign-in", {**body, "consent": await owner.consent()})
 
 
 async def test_sign_in_serves_once(service: Serving) -> None:

@@ -267,20 +267,41 @@ def test_facts_travel(places: list[Place]) -> None:
     assert AccountFacts.decode(message_of(data).facts) == before
     b.arrive(data)
     with b.database.transaction() as connection:
-        assert read_facts(connection, ALICE, RULES, NOW) == before
+        # Keys are bound where they agreed to it themselves; those of the departure are not.
+        assert keys_of(connection, ALICE) == ()
+        assert read_facts(connection, ALICE, RULES, NOW) == replace(before, revoked=())
         found = find_link(connection, ALICE)
         assert found is not None
         assert (found.token, found.linked_ms) == (7, NOW)
     assert [claim.mission for claim in before.claims] == ["daily", "once"]
     # And back, with what came of it meanwhile.
     with b.database.transaction() as connection:
+        bind_key(connection, ALICE, KEY, RULES, NOW + 20)
         revoke_key(connection, ALICE, KEY, TimeMs(NOW + 20))
     a.arrive(b.depart(a, TimeMs(NOW + 30)), TimeMs(NOW + 40))
     with a.database.reading() as connection:
         after = read_facts(connection, ALICE, RULES, TimeMs(NOW + 50))
-    assert not after.keys
+        assert keys_of(connection, ALICE) == ()
     assert set(after.revoked) == {KEY, LOST_KEY}
-    assert replace(after, keys=before.keys, revoked=before.revoked) == before
+    assert replace(after, revoked=before.revoked) == before
+
+
+def test_a_departure_keeps_no_key_from_whoever_has_it(places: list[Place]) -> None:
+    a, b, _ = places
+    a.open()
+    b.open(BOB)
+    with a.database.transaction() as connection:
+        bind_key(connection, ALICE, KEY, RULES, NOW)
+        revoke_key(connection, ALICE, KEY, NOW)
+    with b.database.transaction() as connection:
+        bind_key(connection, BOB, LOST_KEY, RULES, NOW)
+    with a.database.transaction() as connection:
+        bind_key(connection, ALICE, LOST_KEY, RULES, NOW)
+        revoke_key(connection, ALICE, LOST_KEY, NOW)
+    b.arrive(a.depart(b))
+    with b.database.transaction() as connection:
+        bind_key(connection, BOB, KEY, RULES, NOW + 1)
+        assert {each.key for each in keys_of(connection, BOB)} == {KEY, LOST_KEY}
 
 
 def test_there_and_back_and_an_old_departure_again(places: list[Place]) -> None:
@@ -609,34 +630,15 @@ def test_an_account_is_as_old_as_it_was(places: list[Place]) -> None:
             bind_referral(connection, ALICE, inviting.code, RULES, NOW + 30)
 
 
-def test_keys_bound_in_two_places_stop_no_account(places: list[Place]) -> None:
-    a, b, c = places
+def test_the_most_revoked_keys_stop_no_account(places: list[Place]) -> None:
+    a, b, _ = places
     a.open()
-    b.open(now=TimeMs(NOW + 10))
-    most = RULES.limits.keys_per_account
-    for place, first in ((a, 0), (b, most)):
-        with place.database.transaction() as connection:
-            for number in range(first, first + most):
-                bind_key(connection, ALICE, NodeKey(bytes([number] * 32)), RULES, NOW + number)
-    b.arrive(a.depart(b), TimeMs(NOW + 20))
-    data = b.depart(c, TimeMs(NOW + 30))
-    assert c.arrive(data, TimeMs(NOW + 40)).is_home
-    with c.database.reading() as connection:
-        assert len(keys_of(connection, ALICE)) == most
-
-
-def test_more_revoked_keys_than_can_travel_stop_no_account(places: list[Place]) -> None:
-    a, b, c = places
-    a.open()
-    b.open(now=TimeMs(NOW + 10))
-    for place, first in ((a, 0), (b, 100)):
-        with place.database.transaction() as connection:
-            for number in range(first, first + MAX_REVOKED):
-                key = NodeKey(bytes([number] * 32))
-                bind_key(connection, ALICE, key, RULES, NOW)
-                revoke_key(connection, ALICE, key, NOW + number)
-    b.arrive(a.depart(b), TimeMs(NOW + 20))
-    assert c.arrive(b.depart(c, TimeMs(NOW + 30)), TimeMs(NOW + 40)).is_home
+    with a.database.transaction() as connection:
+        for number in range(MAX_REVOKED):
+            key = NodeKey(bytes([number] * 32))
+            bind_key(connection, ALICE, key, RULES, NOW)
+            revoke_key(connection, ALICE, key, NOW + number)
+    assert b.arrive(a.depart(b), TimeMs(NOW + 20)).is_home
 
 
 steps = st.lists(

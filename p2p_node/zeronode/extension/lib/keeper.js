@@ -7,10 +7,10 @@
 
 import { delayAfter } from "./backoff.js";
 import { showBadge } from "./badge.js";
-import { fromHex, toHex } from "./bytes.js";
+import { toHex } from "./bytes.js";
 import { Ended } from "./frames.js";
 import { loadKey } from "./keys.js";
-import { ask, OtherServiceError, ServiceError, visit } from "./service.js";
+import { ask, OtherServiceError, peerOf, ServiceError, visit } from "./service.js";
 import { runSession } from "./session.js";
 import { readSettings, readStatus, writeSettings, writeStatus } from "./settings.js";
 
@@ -91,8 +91,7 @@ export class Keeper {
 
   async #hold(origin, wanted, signal) {
     await this.#say("connecting", `calling ${origin}`, { wanted });
-    const pin = await visit(origin);
-    const peer = { service: fromHex(pin.service, 32), network: fromHex(pin.network, 32) };
+    const peer = peerOf(await visit(origin));
     const key = await loadKey();
     await runSession({
       origin,

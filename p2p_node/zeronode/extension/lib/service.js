@@ -3,7 +3,7 @@
 import { fromHex } from "./bytes.js";
 import { sign } from "./keys.js";
 import { readSettings, writeSettings } from "./settings.js";
-import { tokenMessage } from "./wire.js";
+import { consentMessage, tokenMessage } from "./wire.js";
 
 const DEADLINE_MS = 10_000;
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
@@ -130,6 +130,26 @@ export async function visit(origin) {
 export async function trust(origin, pin) {
   const { pins } = await readSettings();
   await writeSettings({ pins: { ...pins, [origin]: pin } });
+}
+
+/**
+ * Whom statements to a service name.
+ * @param {import("./settings.js").Pin} about @returns {import("./wire.js").Peer}
+ */
+export function peerOf({ service, network }) {
+  return { service: fromHex(service, 32), network: fromHex(network, 32) };
+}
+
+/**
+ * Let the service bind the key to the wallet that signs on its page, within ten minutes.
+ * @param {string} origin @param {import("./keys.js").DeviceKey} key
+ * @param {import("./wire.js").Peer} peer
+ * @returns {Promise<{nonce: string, consent: string}>} as the page wants them, in hex digits
+ */
+export async function agree(origin, key, peer) {
+  const { nonce } = await ask(origin, "/v1/sign-in/consent", { method: "POST" });
+  const message = consentMessage(peer, fromHex(nonce, 32), key.public);
+  return { nonce, consent: await sign(key, message) };
 }
 
 /** Asks in the name of the key: fetches a token when there is none, and again when it is refused. */

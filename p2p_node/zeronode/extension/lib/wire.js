@@ -9,6 +9,7 @@ const HELLO_DOMAIN = "kaisar/zeronode-hello/1";
 const CHALLENGE_DOMAIN = "kaisar/zeronode-challenge/1";
 const BEAT_DOMAIN = "kaisar/zeronode-beat/1";
 const TOKEN_DOMAIN = "kaisar/zeronode-token/1";
+const CONSENT_DOMAIN = "kaisar/zeronode-consent/1";
 
 const MAX_FRAME_CHARS = 32_768;
 const MAX_REASON_CHARS = 128;
@@ -42,6 +43,11 @@ export function beatMessage(peer, sid, seq, nonce, boot) {
 /** @param {Peer} peer @param {Uint8Array} nonce @param {Uint8Array} key */
 export function tokenMessage(peer, nonce, key) {
   return message(TOKEN_DOMAIN, peer, [peer.service, 32], [nonce, 32], [key, 32]);
+}
+
+/** @param {Peer} peer @param {Uint8Array} nonce @param {Uint8Array} key */
+export function consentMessage(peer, nonce, key) {
+  return message(CONSENT_DOMAIN, peer, [peer.service, 32], [nonce, 32], [key, 32]);
 }
 
 function message(domain, peer, ...fields) {
