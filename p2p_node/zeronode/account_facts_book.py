@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from p2p_node.zeronode.account_tables import (
     account_keys,
@@ -13,7 +13,6 @@ from p2p_node.zeronode.account_tables import (
 )
 from p2p_node.zeronode.accounts import parse_wallet, wallet_text
 from p2p_node.zeronode.nft import Link, find_link, restore_link
-from p2p_node.zeronode.refusals import Conflict
 from protocols.account_facts import (
     MAX_CLAIMS,
     MAX_TASKS,
@@ -27,14 +26,14 @@ from protocols.types import NodeKey, TimeMs, Wallet
 from protocols.zeronode_rules import ZeroNodeRules
 
 CLAIM_DAYS: Final = 8
-"""Claims of so many days travel along: a weekly mission could be claimed again without them. Those
-that are made once for all travel in any case."""
+"""The newest claim of a mission travels along if it is of these days: without it a weekly mission
+could be claimed again. Those that are made once for all travel in any case."""
 
 
 def read_facts(
     connection: Connection, wallet: Wallet, rules: ZeroNodeRules, now: TimeMs
 ) -> AccountFacts:
-    """Return what travels with an account; Conflict if that is more than a departure can hold."""
+    """Return what travels with an account."""
     text = wallet_text(wallet)
     revoked = connection.scalars(
         select(account_keys.c.key)
@@ -138,15 +137,15 @@ def _restore_referral(connection: Connection, text: str, referral: InvitedBy) ->
 def _read_claims(connection: Connection, text: str, since: int) -> tuple[Claim, ...]:
     table = mission_claims.c
     rows = connection.execute(
-        select(table.mission, table.window_number, table.claimed_ms)
+        select(table.mission, func.max(table.window_number), func.max(table.claimed_ms))
         .where(table.wallet == text)
         .where((table.window_number == 0) | (table.claimed_ms >= since))
-        .order_by(table.mission, table.window_number)
-        .limit(MAX_CLAIMS + 1)
+        .group_by(table.mission)
+        # Missions that have long left the file may be more than fit; the newest go.
+        .order_by(func.max(table.claimed_ms).desc(), table.mission)
+        .limit(MAX_CLAIMS)
     ).all()
-    if len(rows) > MAX_CLAIMS:
-        raise Conflict("the account has claimed more than can travel", f"{MAX_CLAIMS} missions")
-    return tuple(Claim(row.mission, row.window_number, row.claimed_ms) for row in rows)
+    return tuple(sorted((Claim(*row) for row in rows), key=lambda claim: claim.mission))
 
 
 def _read_tasks(connection: Connection, text: str) -> tuple[TaskClaim, ...]:

@@ -14,6 +14,7 @@ from p2p_node.zeronode.ledger import Line, Transfer, Unit, post, user_account
 from p2p_node.zeronode.progress import read_progress
 from p2p_node.zeronode.refusals import NotFound, NotYet
 from p2p_node.zeronode.task_files import TaskFileError, parse_tables, parse_task, read_file
+from protocols.account_facts import MAX_CLAIMS
 from protocols.types import TimeMs, Wallet
 from protocols.zeronode_missions import (
     Measure,
@@ -29,7 +30,8 @@ from protocols.zeronode_missions import (
 from protocols.zeronode_rules import ZeroNodeRules
 
 MISSIONS_FILE: Final = "missions.toml"
-MAX_MISSIONS: Final = 100
+MAX_MISSIONS: Final = MAX_CLAIMS
+"""So that the newest claim of each one can travel with an account."""
 ISSUE: Final = "issue:mission"
 
 Missions = Mapping[str, Mission]

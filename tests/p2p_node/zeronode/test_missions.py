@@ -145,7 +145,10 @@ GOOD = 'period = "daily"\ntitle = "T"\npoints = 1\nrun_hours = 1\n'
         ("[a]\n" + GOOD.replace('"T"', r'"a\nb"'), "title: found 'a"),
         ("[a]\n" + GOOD.replace('title = "T"', ""), "title: found nothing, expected a line"),
         ("[a]\n" + GOOD + "summary = 7", "summary: found 7, expected a line"),
-        ("".join(f"[m{n}]\n{GOOD}" for n in range(MAX_MISSIONS + 1)), "found 101 tables"),
+        (
+            "".join(f"[m{n}]\n{GOOD}" for n in range(MAX_MISSIONS + 1)),
+            f"found {MAX_MISSIONS + 1} tables",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file(content: str, message: str) -> None:

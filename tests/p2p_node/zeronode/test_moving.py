@@ -49,7 +49,7 @@ from p2p_node.zeronode.nft import find_link, link
 from p2p_node.zeronode.referrals import bind_referral, find_referral
 from p2p_node.zeronode.refusals import Conflict, NotFound, NotYet
 from p2p_node.zeronode.uptime_book import KEPT_DAYS, Receipt, record
-from protocols.account_facts import MAX_REVOKED, AccountFacts
+from protocols.account_facts import MAX_CLAIMS, MAX_REVOKED, AccountFacts, Claim
 from protocols.envelopes import open_envelope, seal
 from protocols.errors import ForgedError, MalformedError, RemoteError
 from protocols.types import NetworkId, NodeKey, TimeMs, Wallet
@@ -639,6 +639,29 @@ def test_the_most_revoked_keys_stop_no_account(places: list[Place]) -> None:
             bind_key(connection, ALICE, key, RULES, NOW)
             revoke_key(connection, ALICE, key, NOW + number)
     assert b.arrive(a.depart(b), TimeMs(NOW + 20)).is_home
+
+
+def test_the_most_claims_stop_no_account(places: list[Place]) -> None:
+    a, b, _ = places
+    a.open()
+    claims = [(f"daily-{n:03}", DAY - ago, NOW - ago) for n in range(MAX_CLAIMS) for ago in (0, 1)]
+    claims += [(f"gone-{n}", 0, NOW - 10**9) for n in range(20)]
+    with a.database.transaction() as connection:
+        for mission, window, claimed in claims:
+            connection.execute(
+                insert(mission_claims).values(
+                    wallet=wallet_text(ALICE),
+                    mission=mission,
+                    window_number=window,
+                    claimed_ms=claimed,
+                    units=1,
+                    tickets=0,
+                )
+            )
+    data = a.depart(b)
+    assert b.arrive(data, TimeMs(NOW + 20)).is_home
+    expected = tuple(Claim(f"daily-{n:03}", DAY, NOW) for n in range(MAX_CLAIMS))
+    assert AccountFacts.decode(message_of(data).facts).claims == expected
 
 
 steps = st.lists(
