@@ -90,7 +90,7 @@ async def sign_in(service: Service, call: Call) -> Mapping[str, Any]:
         identity.network, identity.service, agreed, message.key, bytes.fromhex(consent["sig"])
     )
     # Not spent: whoever has to try again comes with the same consent, to the same service.
-    service.tokens.check_nonce(CONSENT, agreed, now)
+    service.tokens.check_nonce(CONSENT, agreed, now, "open the page from the extension again")
     try:
         nonce = bytes.fromhex(message.nonce)
     except ValueError as error:

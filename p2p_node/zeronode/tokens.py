@@ -42,17 +42,19 @@ class Tokens:
         head = (now + NONCE_LIFETIME_MS).to_bytes(_TIME_BYTES, "big") + self._random(_RANDOM_BYTES)
         return head + self._mac(f"nonce/{purpose}", head)
 
-    def check_nonce(self, purpose: str, nonce: bytes, now: TimeMs) -> TimeMs:
+    def check_nonce(
+        self, purpose: str, nonce: bytes, now: TimeMs, remedy: str = "ask for a new one"
+    ) -> TimeMs:
         """Return when one of our nonces expires. Raises HttpRefusal if it is none, or has."""
         head, mac = nonce[:-_MAC_BYTES], nonce[-_MAC_BYTES:]
         is_ours = len(nonce) == NONCE_BYTES and hmac.compare_digest(
             mac, self._mac(f"nonce/{purpose}", head)
         )
         if not is_ours:
-            raise HttpRefusal(400, "unknown nonce", "ask for a new one")
+            raise HttpRefusal(400, "unknown nonce", remedy)
         expires = TimeMs(int.from_bytes(head[:_TIME_BYTES], "big"))
         if expires <= now:
-            raise HttpRefusal(400, "expired nonce", "ask for a new one")
+            raise HttpRefusal(400, "expired nonce", remedy)
         return expires
 
     def spend_nonce(self, purpose: str, nonce: bytes, now: TimeMs) -> None:
