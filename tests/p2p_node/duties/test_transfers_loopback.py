@@ -48,7 +48,7 @@ def is_at_rest(node: Node) -> bool:
 
 
 async def test_a_committee_measures_two_lines_at_once_and_one_after_the_other() -> None:
-    preset = replace(PRESET, seats=4, transfer_ms=2_000)
+    preset = replace(PRESET, seats=4, transfer_ms=4_000)
     async with open_transfer_world(
         checkers=4, providers=2, preset=preset, moment_ms=-1_500, sockets=True
     ) as world:
